@@ -117,6 +117,16 @@ def door(package: Package, text: str) -> list[str]:
     return found
 
 
+def exported(text: str) -> list[str] | None:
+    """Names in the ``__all__`` of a module's source; None where there is no list written out."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == [
+            "__all__"
+        ]:
+            return _strings(node.value)
+    return None
+
+
 def _bound(node: ast.Import | ast.ImportFrom) -> set[str]:
     return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
 
