@@ -37,7 +37,7 @@ class CoClusters(NamedTuple):
         """Hash of interactions, labels and generator version, 16 hex digits, to name the data in results."""
         digest = hashlib.sha256(f"make_coclusters {GENERATOR_VERSION} {self.graph.n_items}".encode())
         for array in (self.graph.user_ptr, self.graph.user_items, self.user_labels, self.item_labels):
-            digest.update(np.ascontiguousarray(array, dtype="<i8"))
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
         return digest.hexdigest()[:16]
 
 
