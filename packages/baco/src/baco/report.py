@@ -40,6 +40,7 @@ def summarise(source: BACO | Codebook, X: Any = None, *, embedding_dim: int | No
     if not hasattr(codebook, "user_codes"):
         raise TypeError(f"source must be a fitted BACO or a Codebook, got {type(source).__name__}")
     graph = None if X is None else as_graph(X)
+    balance = codebook.report(graph)  # first, since it checks that the interactions are the codebook's
     known: dict[str, Any] = dict(codebook.meta)
     if not hasattr(source, "user_codes"):
         known |= provenance(source, graph)
@@ -69,7 +70,7 @@ def summarise(source: BACO | Codebook, X: Any = None, *, embedding_dim: int | No
         "gamma": known.get("gamma"),
         "objective": known.get("objective"),
         "inside_share": known["inside"] / edge_weight if edge_weight and known.get("inside") is not None else None,
-        "balance": codebook.report(graph),
+        "balance": balance,
         "history": history,
         "search_path": known.get("search_path") or [],
     }
