@@ -52,6 +52,9 @@ def _package(tree: Tree, package: Package) -> Iterator[str]:
         yield f"{path.relative_to(folder).as_posix()}: tests have no __init__.py"
     if not any((folder / "benchmarks" / "results").glob("*.json")):
         yield "benchmarks/results: no *.json; `nox -s bench` writes one"
+    readme = folder / "README.md"
+    if readme.is_file() and "```python" not in readme.read_text(encoding="utf-8"):
+        yield "README.md: no ```python block that shows it at work"
     yield from _changelog(package)
     if (package.source / "__init__.py").is_file():
         for line in door(package, (package.source / "__init__.py").read_text(encoding="utf-8")):

@@ -37,7 +37,8 @@ def matrix(
         if session["name"] not in defaults:
             continue
         package = session.get("call_spec", {}).get("name")
-        versions = pythons(tree[package]) if session["name"] == "isolated" and package else [oldest]
+        everywhere = session["name"] == "isolated" and package
+        versions = (pythons(tree[package]) if everywhere else []) or [oldest]
         include += [{"session": session["session"], "python": version} for version in versions]
     return {"include": include}
 

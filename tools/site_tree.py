@@ -150,4 +150,4 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill the tables of results."""
     del config, files
     tree = monorepo.read()
-    return pages.fill(tree, markdown, owner(tree, page.file.src_uri))
+    return pages.fill(tree, markdown, owner(tree, page.file.src_uri), link="{name}/index.md")

@@ -54,7 +54,7 @@ def make_package(
             [tool.hatch.build.targets.wheel]
             packages = ["src/{module}"]
             """,
-        "README.md": f"# {name}\n\n```console\npip install {name}\n```\n",
+        "README.md": f"# {name}\n\n```python\nimport {module}\n\nassert {module}.answer() == 42\n```\n",
         "CHANGELOG.md": f"# Changelog\n\n## {version} - 2026-01-31\n\n- First version.\n",
         "LICENSE": LICENSE,
         f"src/{module}/__init__.py": f"""

@@ -70,6 +70,7 @@ INIT = f"{LIGHT}/src/light/__init__.py"
     ("edit", "problem"),
     [
         (remove(f"{LIGHT}/README.md"), "light/README.md: missing"),
+        (replace(f"{LIGHT}/README.md", "```python", "```text"), "no ```python block"),
         (remove(f"{LIGHT}/LICENSE"), "light/LICENSE: missing"),
         (append(f"{LIGHT}/LICENSE", "more"), "LICENSE: differs"),
         (remove(f"{LIGHT}/src/light/py.typed"), "src/light/py.typed: missing"),
