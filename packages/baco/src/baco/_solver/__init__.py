@@ -1,0 +1,1 @@
+"""The engine behind `baco.BACO`: weights, sweeps, budget search, and their slow reference."""

@@ -1,0 +1,396 @@
+"""Compiled loops: balanced label propagation and the sparse bookkeeping around it.
+
+Imported at the first fit, never by ``import baco``: numba alone takes a second to load. Every kernel releases
+the GIL and works on a range of nodes, so `_solver.blocks` can run ranges on threads. Floating point keeps the
+written order (no ``fastmath``, hence no fused multiply-add), which makes each kernel equal, bit for bit, to its
+twin in `_solver.reference`.
+
+Conventions: labels live in ``[0, n_users + n_items)``. ``mass`` is a node's balance weight before normalisation
+and ``volume[l]`` the summed mass of the *other* side's nodes that hold label ``l``; ``scale`` collects resolution
+and normalisation, so a label's score is ``inside - (scale * mass) * volume[label]``. An empty ``edge_weights``
+means that every edge weighs 1.
+"""
+
+# numba needs real types at run time in a few places and gains nothing from annotations elsewhere.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# Fibonacci hashing: the top bits of label * 2^64/phi spread consecutive labels over a small table.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, nogil=True)
+def _table_bits(degree):
+    """Bits of a table that holds ``degree`` labels at most half full."""
+    bits = 3
+    while (1 << bits) < 2 * degree:
+        bits += 1
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def _largest_degree(indptr, start, stop):
+    largest = 1
+    for node in range(start, stop):
+        degree = indptr[node + 1] - indptr[node]
+        if degree > largest:
+            largest = degree
+    return largest
+
+
+@njit(cache=True, nogil=True)
+def _gather_sums(found, degree, edge_weights, begin, keys, sums, used):
+    """Sum edge weights per label of ``found[:degree]``; returns how many distinct slots ``used`` lists.
+
+    The table stays in the first-level cache for ordinary degrees; the caller empties it slot by slot.
+    """
+    weighted = edge_weights.size > 0
+    bits = _table_bits(degree)
+    shift = np.uint64(64 - bits)
+    last = np.int64((1 << bits) - 1)
+    n_used = 0
+    for k in range(degree):
+        label = found[k]
+        weight = edge_weights[begin + k] if weighted else 1.0
+        slot = np.int64((np.uint64(label) * _SPREAD) >> shift)
+        while keys[slot] != label and keys[slot] != -1:
+            slot = (slot + 1) & last
+        if keys[slot] == -1:
+            keys[slot] = label
+            sums[slot] = weight
+            used[n_used] = slot
+            n_used += 1
+        else:
+            sums[slot] += weight
+    return n_used
+
+
+@njit(cache=True, nogil=True)
+def propose(indptr, indices, edge_weights, mass, scale, own, other, volume, keepers, stay, target, gain, start, stop):
+    """Best neighbouring label of nodes ``start..stop``; fills ``target`` and ``gain``.
+
+    Only the other side's labels and volumes are read, so the nodes of one side do not influence each other:
+    any split over threads proposes what one node after the other would. Ties: the current label if it is among
+    the best, else the smallest. A node with ``keepers[label] == node`` keeps its label (an empty ``keepers``
+    binds nobody). Returns the number of moves and the edge weight inside clusters once all of them are made.
+    """
+    largest = _largest_degree(indptr, start, stop)
+    keys = np.full(1 << _table_bits(largest), -1, np.int64)
+    sums = np.empty(keys.size, np.float64)
+    used = np.empty(largest, np.int64)
+    found = np.empty(largest, np.int64)
+    moves = 0
+    inside = 0.0
+    for node in range(start, stop):
+        begin = indptr[node]
+        degree = indptr[node + 1] - begin
+        current = np.int64(own[node])
+        target[node] = current
+        gain[node] = 0.0
+        if degree == 0:
+            continue
+        # A loop that only gathers keeps many cache misses in flight; mixed with the table it would stall.
+        for k in range(degree):
+            found[k] = other[indices[begin + k]]
+        n_used = _gather_sums(found, degree, edge_weights, begin, keys, sums, used)
+        factor = scale * mass[node]
+        best = np.int64(-1)
+        best_score = -np.inf
+        best_inside = 0.0
+        own_inside = 0.0
+        for k in range(n_used):
+            slot = used[k]
+            label = keys[slot]
+            keys[slot] = -1
+            if label == current:
+                own_inside = sums[slot]
+            score = sums[slot] - factor * volume[label]
+            if score > best_score or (score == best_score and label < best):
+                best_score = score
+                best_inside = sums[slot]
+                best = label
+        own_score = own_inside - factor * volume[current]
+        bound = keepers.size > 0 and keepers[current] == node
+        # where the own label is a candidate, a tie is no reason to leave it, with or without `stay`
+        better = best_score > own_score or (not stay and own_inside == 0.0)
+        if bound or not better:
+            inside += own_inside
+            continue
+        target[node] = best
+        gain[node] = best_score - own_score
+        moves += 1
+        inside += best_inside
+    return moves, inside
+
+
+@njit(cache=True, nogil=True)
+def apply_until(order, own, target, counts, rows, budget):
+    """Make the proposed moves in ``order`` until at most ``budget`` rows are left; returns (rows, moves)."""
+    moves = 0
+    for node in order:
+        if rows <= budget:
+            break
+        old = own[node]
+        new = target[node]
+        counts[old] -= 1
+        if counts[old] == 0:
+            rows -= 1
+        if counts[new] == 0:
+            rows += 1
+        counts[new] += 1
+        own[node] = new
+        moves += 1
+    return rows, moves
+
+
+@njit(cache=True, nogil=True)
+def sequential_sweep(
+    order,
+    n_users,
+    user_ptr,
+    user_items,
+    user_weights,
+    item_ptr,
+    item_users,
+    item_weights,
+    mass,
+    scale,
+    labels,
+    user_volume,
+    item_volume,
+    counts,
+    rows,
+    budget,
+    stay,
+):
+    """One asynchronous sweep over all nodes in ``order``, each move seen by the next node.
+
+    ``labels`` and ``mass`` hold users first, then items; ``user_volume``/``item_volume`` are updated in place
+    (their type sets the precision of the accumulators), ``counts[l, side]`` too. Stops within the sweep once
+    ``rows <= budget``. Returns (rows, moves).
+    """
+    largest = max(_largest_degree(user_ptr, 0, n_users), _largest_degree(item_ptr, 0, item_ptr.size - 1))
+    keys = np.full(1 << _table_bits(largest), -1, np.int64)
+    sums = np.empty(keys.size, np.float64)
+    used = np.empty(largest, np.int64)
+    found = np.empty(largest, np.int64)
+    moves = 0
+    for node in order:
+        if rows <= budget:
+            break
+        if node < n_users:
+            side = 0
+            begin = user_ptr[node]
+            degree = user_ptr[node + 1] - begin
+            for k in range(degree):
+                found[k] = labels[n_users + user_items[begin + k]]
+            n_used = _gather_sums(found, degree, user_weights, begin, keys, sums, used) if degree else 0
+        else:
+            side = 1
+            item = node - n_users
+            begin = item_ptr[item]
+            degree = item_ptr[item + 1] - begin
+            for k in range(degree):
+                found[k] = labels[item_users[begin + k]]
+            n_used = _gather_sums(found, degree, item_weights, begin, keys, sums, used) if degree else 0
+        if n_used == 0:
+            continue
+        volume = item_volume if side == 0 else user_volume
+        current = np.int64(labels[node])
+        factor = scale * mass[node]
+        best = np.int64(-1)
+        best_score = -np.inf
+        own_inside = 0.0
+        for k in range(n_used):
+            slot = used[k]
+            label = keys[slot]
+            keys[slot] = -1
+            if label == current:
+                own_inside = sums[slot]
+            score = sums[slot] - factor * volume[label]
+            if score > best_score or (score == best_score and label < best):
+                best_score = score
+                best = label
+        own_score = own_inside - factor * volume[current]
+        if not (best_score > own_score or (not stay and own_inside == 0.0)):
+            continue
+        moved_volume = user_volume if side == 0 else item_volume
+        moved_volume[current] -= mass[node]
+        moved_volume[best] += mass[node]
+        counts[current, side] -= 1
+        if counts[current, side] == 0:
+            rows -= 1
+        if counts[best, side] == 0:
+            rows += 1
+        counts[best, side] += 1
+        labels[node] = best
+        moves += 1
+    return rows, moves
+
+
+@njit(cache=True, nogil=True)
+def further_labels(indptr, indices, edge_weights, mass, scale, own, other, volume, held, chosen, start, stop):
+    """The best labels of a node besides its own, best first, into ``chosen[node]``; ``-1`` where none is left.
+
+    Candidates are the labels of the node's neighbours that some node of its own side holds (``held``). Ties:
+    the smallest label.
+    """
+    largest = _largest_degree(indptr, start, stop)
+    keys = np.full(1 << _table_bits(largest), -1, np.int64)
+    sums = np.empty(keys.size, np.float64)
+    used = np.empty(largest, np.int64)
+    found = np.empty(largest, np.int64)
+    for node in range(start, stop):
+        begin = indptr[node]
+        degree = indptr[node + 1] - begin
+        chosen[node, :] = -1
+        if degree == 0:
+            continue
+        for k in range(degree):
+            found[k] = other[indices[begin + k]]
+        n_used = _gather_sums(found, degree, edge_weights, begin, keys, sums, used)
+        factor = scale * mass[node]
+        for rank in range(chosen.shape[1]):
+            best = np.int64(-1)
+            best_score = -np.inf
+            for k in range(n_used):
+                label = keys[used[k]]
+                if label == own[node] or not held[label]:
+                    continue
+                taken = False
+                for earlier in range(rank):
+                    taken = taken or chosen[node, earlier] == label
+                if taken:
+                    continue
+                score = sums[used[k]] - factor * volume[label]
+                if score > best_score or (score == best_score and label < best):
+                    best_score = score
+                    best = label
+            chosen[node, rank] = best
+        for k in range(n_used):
+            keys[used[k]] = -1
+
+
+@njit(cache=True, nogil=True)
+def inside_weight(indptr, indices, edge_weights, own, other, start, stop):
+    """Edge weight between nodes ``start..stop`` and neighbours that hold the same label."""
+    total = 0.0
+    weighted = edge_weights.size > 0
+    for node in range(start, stop):
+        label = own[node]
+        for e in range(indptr[node], indptr[node + 1]):
+            if other[indices[e]] == label:
+                total += edge_weights[e] if weighted else 1.0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def best_partners(indptr, indices, weights, user_volume, item_volume):
+    """For each cluster the neighbour whose merger pays at the highest resolution, and that resolution.
+
+    Merging a and b gains ``L_ab - scale (U_a V_b + U_b V_a)``, which is positive up to the scale
+    ``L_ab / (U_a V_b + U_b V_a)``. Ties: the pair with the smaller ids, so that partners agree.
+    """
+    n = indptr.size - 1
+    partner = np.full(n, -1, np.int64)
+    level = np.zeros(n, np.float64)
+    for a in range(n):
+        for e in range(indptr[a], indptr[a + 1]):
+            b = np.int64(indices[e])
+            if b == a or not weights[e] > 0.0:
+                continue
+            cost = user_volume[a] * item_volume[b] + user_volume[b] * item_volume[a]
+            value = weights[e] / cost if cost > 0.0 else np.inf
+            if value > level[a]:
+                level[a] = value
+                partner[a] = b
+            elif value == level[a] and partner[a] >= 0:
+                p = partner[a]
+                if min(a, b) < min(a, p) or (min(a, b) == min(a, p) and max(a, b) < max(a, p)):
+                    partner[a] = b
+    return partner, level
+
+
+@njit(cache=True, nogil=True)
+def counting_transpose(n_columns, indptr, indices, weights):
+    """Compressed columns of compressed rows in two passes, without sorting; row ids come out ascending."""
+    n_rows = indptr.size - 1
+    pointer = np.zeros(n_columns + 1, np.int64)
+    for e in range(indices.size):
+        pointer[indices[e] + 1] += 1
+    for column in range(n_columns):
+        pointer[column + 1] += pointer[column]
+    fill = pointer[:-1].copy()
+    rows = np.empty(indices.size, indices.dtype)
+    values = np.empty(weights.size, weights.dtype)
+    for row in range(n_rows):
+        for e in range(indptr[row], indptr[row + 1]):
+            position = fill[indices[e]]
+            fill[indices[e]] = position + 1
+            rows[position] = row
+            if weights.size > 0:
+                values[position] = weights[e]
+    return pointer, rows, values
+
+
+@njit(cache=True, nogil=True)
+def compress_rows(n_rows, rows, columns, weights, index_zero):
+    """Compressed rows of an edge list; the order within a row is that of the list."""
+    pointer = np.zeros(n_rows + 1, np.int64)
+    for e in range(rows.size):
+        pointer[rows[e] + 1] += 1
+    for row in range(n_rows):
+        pointer[row + 1] += pointer[row]
+    fill = pointer[:-1].copy()
+    indices = np.empty(rows.size, index_zero.dtype)
+    values = np.empty(weights.size, weights.dtype)
+    for e in range(rows.size):
+        position = fill[rows[e]]
+        fill[rows[e]] = position + 1
+        indices[position] = columns[e]
+        if weights.size > 0:
+            values[position] = weights[e]
+    return pointer, indices, values
+
+
+@njit(cache=True, nogil=True)
+def merge_duplicates(indptr, indices, weights):
+    """Fold equal neighbours of each sorted row in place (weights add up); returns the new pointers.
+
+    Zero-weight edges are dropped. The first ``new_indptr[-1]`` entries are the result.
+    """
+    n_rows = indptr.size - 1
+    pointer = np.zeros(n_rows + 1, np.int64)
+    out = 0
+    weighted = weights.size > 0
+    for row in range(n_rows):
+        first = out
+        for e in range(indptr[row], indptr[row + 1]):
+            if weighted and weights[e] == 0.0:
+                continue
+            if out > first and indices[out - 1] == indices[e]:
+                if weighted:
+                    weights[out - 1] += weights[e]
+            else:
+                indices[out] = indices[e]
+                if weighted:
+                    weights[out] = weights[e]
+                out += 1
+        pointer[row + 1] = out
+    return pointer
+
+
+@njit(cache=True, nogil=True)
+def rows_are_sorted(indptr, indices):
+    """0: every row strictly ascending; 1: ascending with repeats; 2: not ascending."""
+    state = 0
+    for row in range(indptr.size - 1):
+        for e in range(indptr[row] + 1, indptr[row + 1]):
+            if indices[e] < indices[e - 1]:
+                return 2
+            if indices[e] == indices[e - 1]:
+                state = 1
+    return state

@@ -1,0 +1,155 @@
+"""From a budget of rows to a resolution: few trials, and a last sweep that stops on the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .merge import merge_clusters
+from .sweeps import Alternating, Engine, Sweep
+
+Array = np.ndarray[Any, Any]
+Show = Callable[[Sweep, float], None]
+
+#: First guess of the resolution, as a share of the one at which evenly sized clusters would just hold together.
+FIRST_GUESS = 0.006
+#: Sweeps spent on trials, in units of ``max_sweeps``, before the best trial so far is taken.
+TRIAL_SWEEPS = 2.5
+#: Polishing sweeps once the budget is met; each raises the objective at equal rows.
+POLISH_SWEEPS = 2
+#: Below this share of the first guess the volume term decides hardly any move; the trial then runs until it stalls.
+FLOOR = 1e-3
+#: Sweeps before a trial is judged: on sparse graphs rows fall slowly for three sweeps, then fast.
+_LEAST_SWEEPS = 4
+
+
+@dataclass
+class Found:
+    """Labels, the scale they were found at, each sweep with its scale, and the trials (scale, rows, F)."""
+
+    labels: tuple[Array, Array]
+    scale: float
+    sweeps: list[tuple[Sweep, float]]
+    path: list[tuple[float, int, float]]
+
+
+@dataclass
+class Trial:
+    """One run from singletons at a fixed scale."""
+
+    scale: float
+    sweeps: list[Sweep]
+    met: bool
+    labels: tuple[Array, Array]
+
+    @property
+    def length(self) -> float:
+        """Sweeps run, the last one counted by the share of its moves."""
+        return len(self.sweeps) - 1 + self.sweeps[-1].fraction
+
+    @property
+    def rows(self) -> int:
+        return self.sweeps[-1].rows
+
+    @property
+    def objective(self) -> float:
+        return self.sweeps[-1].inside - self.scale * self.sweeps[-1].balance
+
+
+def find_scale(engine: Engine, budget: int, even_scale: float, max_sweeps: int, *, coarsen: bool, show: Show) -> Found:
+    """Labels of at most ``budget`` rows, at about the largest scale at which sweeps get there.
+
+    A smaller scale leaves fewer rows, and gets to a given number in fewer sweeps. A trial is accepted when it meets
+    the budget in the last of its ``max_sweeps`` sweeps or, with ``coarsen``, in up to twice as many. One that meets
+    it sooner asks for a larger scale, one that will not meet it for a smaller. What sweeps cannot reach is merged.
+
+    Args:
+        even_scale: the scale at which the wanted number of evenly sized clusters would just hold together.
+    Raises:
+        ValueError: ``coarsen`` is off and ``max_sweeps`` sweeps leave more rows than the budget at any scale.
+    """
+    trials: list[Trial] = []
+    low: Trial | None = None  # the largest scale that met the budget
+    high: Trial | None = None  # the smallest that did not
+    scale = FIRST_GUESS * even_scale
+    patience = 2 * max_sweeps if coarsen else max_sweeps
+    while True:
+        spent = sum(one.length for one in trials)
+        last = spent >= TRIAL_SWEEPS * max_sweeps or scale <= FLOOR * FIRST_GUESS * even_scale
+        if last and low is not None:
+            trial = low
+            engine.set_labels(*trial.labels)
+            break
+        limit = 2 * patience if last and coarsen else patience
+        trial = run_trial(engine, scale, budget, limit, patient=last, exact=coarsen, show=show)
+        trials.append(trial)
+        narrow = low is not None and high is not None and high.scale < 1.5 * low.scale
+        if last or narrow or (trial.met and trial.length > max_sweeps - 1):
+            break
+        if trial.met:
+            low = trial
+            scale = trial.scale * 2.0 ** (max_sweeps - trial.length)
+        else:
+            high = trial
+            scale = trial.scale / min(max((trial.rows / budget) ** 3, 1.3), 30.0)
+        if low is not None and high is not None:
+            scale = float(np.sqrt(low.scale * high.scale))
+    if not trial.met and low is not None:
+        trial = low
+        engine.set_labels(*trial.labels)
+    if not trial.met:
+        if not coarsen:
+            raise ValueError(
+                f"{max_sweeps} sweeps leave {trial.rows} rows of connected ids even at a small resolution, the budget "
+                f"allows {budget}: allow more sweeps with max_sweeps, or merging with coarsen=True"
+            )
+        engine.set_labels(*_merge(engine, budget))
+    sweeps = [(sweep, trial.scale) for sweep in trial.sweeps]
+    if isinstance(engine, Alternating) and coarsen:
+        for _ in range(POLISH_SWEEPS):
+            sweeps.append((engine.polish(trial.scale), trial.scale))
+            show(*sweeps[-1])
+            if sweeps[-1][0].moves == 0:
+                break
+    return Found(engine.labels(), trial.scale, sweeps, [(one.scale, one.rows, one.objective) for one in trials])
+
+
+def run_trial(
+    engine: Engine, scale: float, budget: int, limit: int, *, patient: bool, exact: bool, show: Show
+) -> Trial:
+    """Sweep from singletons until the budget is met, nothing moves, or the pace says that it will not be met."""
+    engine.start()
+    sweeps: list[Sweep] = []
+    while len(sweeps) < limit:
+        sweeps.append(engine.sweep(scale, budget, exact=exact))
+        show(sweeps[-1], scale)
+        rows = sweeps[-1].rows
+        if rows <= budget:
+            return Trial(scale, sweeps, True, engine.labels())
+        if sweeps[-1].moves == 0:
+            break
+        if not patient and len(sweeps) >= _LEAST_SWEEPS and _expected_rows(sweeps) > 1.1 * budget:
+            break
+    return Trial(scale, sweeps, False, engine.labels())
+
+
+def _expected_rows(sweeps: list[Sweep]) -> float:
+    """Rows left in the end if moves go on falling as they do; no bound while they still rise."""
+    before, now = sweeps[-2], sweeps[-1]
+    fall = now.moves / before.moves
+    return 0.0 if fall >= 1 else now.rows - (before.rows - now.rows) * fall / (1 - fall)
+
+
+def _merge(engine: Engine, budget: int) -> tuple[Array, Array]:
+    if isinstance(engine, Alternating):
+        users, items = engine.users, engine.items
+        parts = (users.pointer, users.neighbours, users.weights)
+        masses = (users.mass, items.mass)
+    else:
+        graph = engine.graph
+        parts = (graph.user_ptr, graph.user_items, graph.user_weights)
+        masses = (engine.mass[: graph.n_users], engine.mass[graph.n_users :])
+    return merge_clusters(*parts, *engine.labels(), *masses, budget)

@@ -1,0 +1,249 @@
+"""The result of compression: which codebook rows make up each id's vector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._files import atomic_write
+from ._ids import IdIndex, check_ids
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+Array = np.ndarray[Any, Any]
+SCHEMA = 1
+
+
+class Codebook:
+    """Codes of every user and item into two small tables of embedding rows.
+
+    The vector of an id is the weighted sum of the codebook rows its codes name: ``sum_k weights[k] *
+    table[codes[k]]`` over its codes other than -1. Users and items have a table each.
+
+    Args:
+        user_codes: rows of each user, int32 (n_users, m_users); -1 marks an unused place, the first is always used.
+        item_codes: rows of each item, int32 (n_items, m_items).
+        n_user_rows, n_item_rows: sizes of the two tables.
+        user_weights, item_weights: float32, shaped like the codes; default: the mean of the rows named.
+        user_ids, item_ids: raw ids, one per row of the codes; None where ids are the row numbers.
+        meta: how it was made; anything JSON can hold.
+    """
+
+    def __init__(
+        self,
+        user_codes: Array,
+        item_codes: Array,
+        n_user_rows: int,
+        n_item_rows: int,
+        *,
+        user_weights: Array | None = None,
+        item_weights: Array | None = None,
+        user_ids: Array | None = None,
+        item_ids: Array | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> None:
+        self.user_codes, self.user_weights = _checked("user", user_codes, user_weights, n_user_rows)
+        self.item_codes, self.item_weights = _checked("item", item_codes, item_weights, n_item_rows)
+        self.n_user_rows, self.n_item_rows = int(n_user_rows), int(n_item_rows)
+        self.user_ids = check_ids(user_ids, self.n_users, "user")
+        self.item_ids = check_ids(item_ids, self.n_items, "item")
+        self.meta = dict(meta or {})
+        self._indices: dict[str, IdIndex] = {}
+
+    @property
+    def n_users(self) -> int:
+        return int(self.user_codes.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item_codes.shape[0])
+
+    @property
+    def n_rows(self) -> int:
+        """Codebook rows of both sides."""
+        return self.n_user_rows + self.n_item_rows
+
+    @property
+    def ratio(self) -> float:
+        """Codebook rows over ids."""
+        return self.n_rows / (self.n_users + self.n_items)
+
+    def parameters(self, embedding_dim: int = 64) -> int:
+        """Parameters at ``embedding_dim``: rows times the width, and one for each secondary code place.
+
+        The first code takes the place of the id-to-row index that a full table has too, so it is not counted;
+        this is the accounting of the BACO authors' software.
+        """
+        extra = self.n_users * (self.user_codes.shape[1] - 1) + self.n_items * (self.item_codes.shape[1] - 1)
+        return int(self.n_rows * int(embedding_dim) + extra)
+
+    def compression_ratio(self, embedding_dim: int = 64) -> float:
+        """`parameters` over those of a full table, one row per id."""
+        return self.parameters(embedding_dim) / ((self.n_users + self.n_items) * int(embedding_dim))
+
+    def nbytes(self, embedding_dim: int = 64, itemsize: int = 4) -> int:
+        """Bytes to serve from: both tables at ``itemsize`` bytes per number, and all codes at 4."""
+        codes = self.user_codes.size + self.item_codes.size
+        return int(self.n_rows * int(embedding_dim) * itemsize + codes * 4)
+
+    def lookup(self, ids: Any, side: str = "user") -> tuple[Array, Array]:
+        """Codes and weights of raw ids.
+
+        Args:
+            ids: one raw id or a 1-D sequence of n ids.
+            side: "user" or "item".
+        Returns:
+            codes int32 (n, m) with -1 for unused places, weights float32 (n, m).
+        Raises:
+            ValueError: an id is unknown (the message names the first), or the side is.
+        """
+        codes, weights = self._side(side)[:2]
+        if side not in self._indices:
+            raw = self.user_ids if side == "user" else self.item_ids
+            self._indices[side] = IdIndex(raw, codes.shape[0], side)
+        rows = self._indices[side].rows(ids)
+        return codes[rows], weights[rows]
+
+    def to_csr(self, side: str = "user") -> scipy.sparse.csr_matrix:
+        """The matrix M, ids × codebook rows, float32, whose product with the table gives every id's vector.
+
+        Rows sum to 1 under the default weights.
+        """
+        import scipy.sparse as sp
+
+        codes, weights, n_rows = self._side(side)
+        used = codes >= 0
+        pointer = np.concatenate([[0], np.cumsum(used.sum(1))])
+        return sp.csr_matrix((weights[used], codes[used], pointer), shape=(codes.shape[0], n_rows))
+
+    def report(self, X: Any = None) -> dict[str, Any]:
+        """Balance of the codebook as plain numbers; with the interactions ``X`` also volumes and edges inside.
+
+        See `baco.metrics.balance_report` for the entries.
+        """
+        from .metrics import balance_report
+
+        return balance_report(self, X)
+
+    def save(self, path: str | Path) -> Path:
+        """Write an npz file without pickles; the file appears whole or not at all. Returns its path."""
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"a codebook is saved as .npz, got {path.name!r}")
+        arrays: dict[str, Array] = {
+            "user_codes": self.user_codes,
+            "item_codes": self.item_codes,
+            "user_weights": self.user_weights,
+            "item_weights": self.item_weights,
+            "header": np.array(
+                json.dumps(
+                    {
+                        "format": "baco codebook",
+                        "schema": SCHEMA,
+                        "n_user_rows": self.n_user_rows,
+                        "n_item_rows": self.n_item_rows,
+                        "meta": self.meta,
+                    }
+                )
+            ),
+        }
+        if self.user_ids is not None:
+            arrays["user_ids"] = self.user_ids
+        if self.item_ids is not None:
+            arrays["item_ids"] = self.item_ids
+        with atomic_write(path, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Codebook:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: not a codebook, damaged, or of a newer schema.
+        """
+        import zipfile
+        import zlib
+
+        path = Path(path)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            header = json.loads(str(arrays.pop("header")))
+            if header["format"] != "baco codebook":
+                raise KeyError("format")
+            schema = int(header["schema"])
+        except FileNotFoundError:
+            raise
+        except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as problem:
+            raise ValueError(
+                f"{path} is not a baco codebook ({problem}); expected a file that Codebook.save wrote"
+            ) from problem
+        if schema > SCHEMA:
+            raise ValueError(f"{path} has codebook schema {schema}; this version reads up to {SCHEMA}: upgrade baco")
+        missing = {"user_codes", "item_codes", "user_weights", "item_weights"} - arrays.keys()
+        if missing:
+            raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; the file is damaged, save the codebook again")
+        return cls(
+            arrays["user_codes"],
+            arrays["item_codes"],
+            header["n_user_rows"],
+            header["n_item_rows"],
+            user_weights=arrays["user_weights"],
+            item_weights=arrays["item_weights"],
+            user_ids=arrays.get("user_ids"),
+            item_ids=arrays.get("item_ids"),
+            meta=header["meta"],
+        )
+
+    def _side(self, side: str) -> tuple[Array, Array, int]:
+        if side == "user":
+            return self.user_codes, self.user_weights, self.n_user_rows
+        if side == "item":
+            return self.item_codes, self.item_weights, self.n_item_rows
+        raise ValueError(f"side must be 'user' or 'item', got {side!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Codebook):
+            return NotImplemented
+        same = (self.n_user_rows, self.n_item_rows, self.meta) == (other.n_user_rows, other.n_item_rows, other.meta)
+        pairs = [(getattr(self, name), getattr(other, name)) for name in _ARRAYS]
+        return same and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"Codebook({self.n_users} users -> {self.n_user_rows} rows, {self.n_items} items -> {self.n_item_rows} "
+            f"rows, ratio {self.ratio:.3f})"
+        )
+
+
+_ARRAYS = ("user_codes", "item_codes", "user_weights", "item_weights", "user_ids", "item_ids")
+
+
+def _checked(side: str, codes: Any, weights: Any, n_rows: int) -> tuple[Array, Array]:
+    codes = np.asarray(codes)
+    if codes.ndim == 1:
+        codes = codes[:, None]
+    if codes.ndim != 2 or codes.shape[1] < 1 or codes.dtype.kind not in "iu":
+        raise ValueError(f"{side}_codes must be integers of shape (n, m), got {codes.dtype} of shape {codes.shape}")
+    if codes.size and (codes.min() < -1 or codes.max() >= n_rows or codes[:, 0].min() < 0):
+        raise ValueError(
+            f"{side}_codes must lie in [0, {n_rows}), -1 only beyond the first place; got {codes.min()}..{codes.max()}"
+        )
+    codes = np.ascontiguousarray(codes, dtype=np.int32)
+    if weights is None:
+        used = codes >= 0
+        weights = used / np.maximum(used.sum(1, keepdims=True), 1)
+    weights = np.ascontiguousarray(weights, dtype=np.float32)
+    if weights.shape != codes.shape:
+        raise ValueError(f"{side}_weights must be shaped like the codes {codes.shape}, got {weights.shape}")
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{side}_weights hold NaN or infinity; leave them out for the mean of the rows")
+    return codes, weights
