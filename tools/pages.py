@@ -61,11 +61,7 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
     unit = row["unit"]
     if column == "ours":
         spread = f" ± {number(row['spread'])}" if row["spread"] is not None else ""
-        text = (
-            "not measured"
-            if row["ours"] is None
-            else number(row["ours"]) + spread + (f" {unit}" if unit else "")
-        )
+        text = "not measured" if row["ours"] is None else number(row["ours"]) + spread + (f" {unit}" if unit else "")
     elif column == "peer":
         peer = row["peer"]
         text = "" if peer is None else ", ".join(filter(None, (peer["name"], number(peer["value"], unit))))
@@ -124,9 +120,7 @@ def fill(tree: Tree, text: str, package: Package | None = None, *, link: str | N
     """
 
     def section(match: re.Match[str]) -> str:
-        inside = (
-            packages(tree, link) if match["what"] == "packages" else _section(tree, match["what"], package)
-        )
+        inside = packages(tree, link) if match["what"] == "packages" else _section(tree, match["what"], package)
         return f"{match['open']}\n{inside}\n{match['close']}"
 
     return MARK.sub(section, text)

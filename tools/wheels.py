@@ -23,8 +23,8 @@ def install_arguments(wheels: Iterable[Path], names: Iterable[str], *, uv: bool)
     """Arguments to ``pip install`` for wheels of ours, all by path.
 
     By path, because an index may hold a newer sibling that the range admits as well, and because uv
-    remembers what a wheel found through ``--find-links`` held and installs that again after a rebuild. Refreshed as well,
-    so that this does not hang on how uv tells two files of one path apart.
+    remembers what a wheel found through ``--find-links`` held and installs that again after a rebuild. Refreshed
+    as well, so that this does not hang on how uv tells two files of one path apart.
     """
     refresh = [word for name in names for word in ("--refresh-package", name)] if uv else []
     return [*refresh, *map(str, wheels)]

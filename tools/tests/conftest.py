@@ -13,9 +13,7 @@ SITE = "https://example.org/site"
 REPOSITORY = "https://example.org/repository"
 
 
-def make_package(
-    root: Path, name: str, *, version: str = "0.1.0", dependencies: tuple[str, ...] = ()
-) -> Path:
+def make_package(root: Path, name: str, *, version: str = "0.1.0", dependencies: tuple[str, ...] = ()) -> Path:
     """Write one package that breaks no rule of the tree."""
     module = name.replace("-", "_")
     folder = root / "packages" / name

@@ -11,9 +11,7 @@ from results import Results
 
 @pytest.fixture
 def measured(tree_root: Path) -> Path:
-    out = Results(
-        "light", "speed", threads=2, command="python packages/light/benchmarks/speed.py", root=tree_root
-    )
+    out = Results("light", "speed", threads=2, command="python packages/light/benchmarks/speed.py", root=tree_root)
     out.add(
         name="1e6 edges | warm",
         metric="wall time",
@@ -45,10 +43,7 @@ def test_table_is_written_between_the_marks(measured: Path) -> None:
     assert "old 123" not in text
     assert text.endswith("<!-- /results -->\n\nafter\n")
     assert "| case | metric | ours | peer | ratio | target | n | note |" in text
-    assert (
-        r"| 1e6 edges \| warm | wall time | 0.214 ± 0.01 s | other, 2.1 s | 9.8× | >= 10 — **missed** | 7 |"
-        in text
-    )
+    assert r"| 1e6 edges \| warm | wall time | 0.214 ± 0.01 s | other, 2.1 s | 9.8× | >= 10 — **missed** | 7 |" in text
     assert "| 1e8 edges | wall time | not measured |" in text
     assert "<sub>`python packages/light/benchmarks/speed.py`, 20" in text
     assert "2 threads" in text

@@ -28,9 +28,7 @@ def make_wheel(
     files = {
         f"{module}/__init__.py": content,
         f"{module}/py.typed": "",
-        f"{info}/METADATA": METADATA.format(
-            name=name, requires="".join(f"Requires-Dist: {r}\n" for r in requires)
-        ),
+        f"{info}/METADATA": METADATA.format(name=name, requires="".join(f"Requires-Dist: {r}\n" for r in requires)),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/licenses/LICENSE": "Apache",
     }
@@ -46,11 +44,7 @@ def make_wheel(
 
 def install(uv: str, where: Path, *arguments: str) -> Path:
     """Install into a fresh environment; its site-packages."""
-    clean = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("UV_CONSTRAINT", "VIRTUAL_ENV"))
-    }
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("UV_CONSTRAINT", "VIRTUAL_ENV"))}
     run = {"check": True, "capture_output": True, "env": clean}
     subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(where)], **run)  # type: ignore[call-overload]
     python = str(where / "bin" / "python")
