@@ -52,6 +52,9 @@ def _package(tree: Tree, package: Package) -> Iterator[str]:
         yield f"{path.relative_to(folder).as_posix()}: tests have no __init__.py"
     if not any((folder / "benchmarks" / "results").glob("*.json")):
         yield "benchmarks/results: no *.json; `nox -s bench` writes one"
+    readme = folder / "README.md"
+    if readme.is_file() and "```python" not in readme.read_text(encoding="utf-8"):
+        yield "README.md: no ```python block that shows it at work"
     yield from _changelog(package)
     if (package.source / "__init__.py").is_file():
         for line in door(package, (package.source / "__init__.py").read_text(encoding="utf-8")):
@@ -95,34 +98,22 @@ def door(package: Package, text: str) -> list[str]:
                 exported = _strings(node.value)
             elif names == ["__version__"]:
                 if isinstance(node.value, ast.Constant) and node.value.value != package.version:
-                    found.append(
-                        f":{node.lineno}: __version__ is {node.value.value!r}, not {package.version!r}"
-                    )
+                    found.append(f":{node.lineno}: __version__ is {node.value.value!r}, not {package.version!r}")
             elif not all(name.startswith("_") for name in names) or not names:
-                found.append(
-                    f":{node.lineno}: only re-exports, __all__ and __version__ belong in the public door"
-                )
+                found.append(f":{node.lineno}: only re-exports, __all__ and __version__ belong in the public door")
         elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            found.append(
-                f":{node.lineno}: only re-exports, __all__ and __version__ belong in the public door"
-            )
+            found.append(f":{node.lineno}: only re-exports, __all__ and __version__ belong in the public door")
     if exported is None:
         found.append(": no __all__ written out as a list of names")
     else:
-        found += [
-            f": __all__ names {name}, which is not there"
-            for name in exported
-            if name not in bound and not lazy
-        ]
+        found += [f": __all__ names {name}, which is not there" for name in exported if name not in bound and not lazy]
     return found
 
 
 def exported(text: str) -> list[str] | None:
     """Names in the ``__all__`` of a module's source; None where there is no list written out."""
     for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == [
-            "__all__"
-        ]:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["__all__"]:
             return _strings(node.value)
     return None
 
@@ -140,7 +131,5 @@ def _is_type_checking(test: ast.expr) -> bool:
 def _strings(value: ast.expr | None) -> list[str] | None:
     if not isinstance(value, (ast.List, ast.Tuple)):
         return None
-    names = [
-        item.value for item in value.elts if isinstance(item, ast.Constant) and isinstance(item.value, str)
-    ]
+    names = [item.value for item in value.elts if isinstance(item, ast.Constant) and isinstance(item.value, str)]
     return names if len(names) == len(value.elts) else None

@@ -68,9 +68,7 @@ def _references(tree: ast.Module, modules: set[str]) -> Iterator[tuple[int, str]
             if dotted and dotted.split(".")[0] in names:
                 first, _, rest = dotted.partition(".")
                 yield node.lineno, f"{names[first]}.{rest}"
-        elif (
-            isinstance(node, ast.Call) and node.args and _called(node.func) in ("import_module", "__import__")
-        ):
+        elif isinstance(node, ast.Call) and node.args and _called(node.func) in ("import_module", "__import__"):
             first_argument = node.args[0]
             if isinstance(first_argument, ast.Constant) and isinstance(first_argument.value, str):
                 yield node.lineno, first_argument.value

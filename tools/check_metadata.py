@@ -18,9 +18,7 @@ def problems(tree: Tree) -> list[str]:
     """One line per broken promise."""
     found = []
     if "uv" in tree.settings.get("tool", {}):
-        found.append(
-            "pyproject.toml: [tool.uv] at the root; workspace sources switch the published ranges off"
-        )
+        found.append("pyproject.toml: [tool.uv] at the root; workspace sources switch the published ranges off")
     for package in tree.packages:
         lines = [
             *_project(package),

@@ -54,9 +54,7 @@ def _applies(requirement: Requirement, extra: str, environment: Mapping[str, str
     return requirement.marker.evaluate({**(environment or {}), "extra": extra})
 
 
-def problems(
-    tree: Tree, package: Package, site: Path, environment: Mapping[str, str] | None = None
-) -> list[str]:
+def problems(tree: Tree, package: Package, site: Path, environment: Mapping[str, str] | None = None) -> list[str]:
     """What is installed in ``site`` and should not be after a plain install of ``package``."""
     there = installed(site)
     return [f"{package.name}: {line}" for line in _problems(tree, package, there, environment)]
@@ -73,9 +71,7 @@ def _problems(
         return
     required = map(Requirement, there[package.name].requires or [])
     published = {str(each) for each in required if _applies(each, "", environment)}
-    declared = {
-        str(each) for each in map(Requirement, package.dependencies) if _applies(each, "", environment)
-    }
+    declared = {str(each) for each in map(Requirement, package.dependencies) if _applies(each, "", environment)}
     if published != declared:
         yield f"the wheel requires {sorted(published)}, the pyproject says {sorted(declared)}"
     allowed = reachable(package.name, there, environment)
@@ -89,9 +85,5 @@ def _problems(
     for name in sorted(allowed):
         heavy = name in HEAVY or name.startswith("nvidia-")
         # torch's own companions come with torch
-        if (
-            heavy
-            and name not in named
-            and not ("torch" in named and name in reachable("torch", there, environment))
-        ):
+        if heavy and name not in named and not ("torch" in named and name in reachable("torch", there, environment)):
             yield f"{name} {there[name].version} came in, and no package of ours names it"

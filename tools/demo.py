@@ -131,9 +131,7 @@ def page(rows: Sequence[Row], out: Path) -> str:
     for row in rows:
         name, system, ran, result = map(html.escape, (row.package, row.system, row.ran, row.result))
         kind = "" if row.ok else ' class="failed"'
-        lines.append(
-            f'<tr><td><a href="#{name}">{system}</a><td>{ran}<td{kind}>{result}<td>{row.seconds:.1f} s</tr>'
-        )
+        lines.append(f'<tr><td><a href="#{name}">{system}</a><td>{ran}<td{kind}>{result}<td>{row.seconds:.1f} s</tr>')
     lines.append("</table>")
     for row in rows:
         lines.append(f'<h2 id="{html.escape(row.package)}">{html.escape(row.system)}</h2>')

@@ -19,17 +19,11 @@ CLASSIFIER = re.compile(r"Programming Language :: Python :: (3\.\d+)")
 
 def pythons(package: Package) -> list[str]:
     """Versions in the classifiers, oldest first."""
-    found = [
-        match.group(1)
-        for text in package.project.get("classifiers", [])
-        if (match := CLASSIFIER.fullmatch(text))
-    ]
+    found = [match.group(1) for text in package.project.get("classifiers", []) if (match := CLASSIFIER.fullmatch(text))]
     return sorted(found, key=lambda version: int(version.split(".")[1]))
 
 
-def matrix(
-    tree: Tree, sessions: list[dict[str, Any]], defaults: list[str]
-) -> dict[str, list[dict[str, str]]]:
+def matrix(tree: Tree, sessions: list[dict[str, Any]], defaults: list[str]) -> dict[str, list[dict[str, str]]]:
     """Rows of session and Python for the sessions named in ``defaults``."""
     oldest = min((pythons(package)[0] for package in tree.packages if pythons(package)), default="3.11")
     include = []
@@ -37,13 +31,12 @@ def matrix(
         if session["name"] not in defaults:
             continue
         package = session.get("call_spec", {}).get("name")
-        versions = pythons(tree[package]) if session["name"] == "isolated" and package else [oldest]
+        everywhere = session["name"] == "isolated" and package
+        versions = (pythons(tree[package]) if everywhere else []) or [oldest]
         include += [{"session": session["session"], "python": version} for version in versions]
     return {"include": include}
 
 
 if __name__ == "__main__":
     listed = json.load(sys.stdin)
-    print(
-        json.dumps(matrix(monorepo.read(), listed, sys.argv[1:] or sorted({each["name"] for each in listed})))
-    )
+    print(json.dumps(matrix(monorepo.read(), listed, sys.argv[1:] or sorted({each["name"] for each in listed}))))

@@ -81,11 +81,7 @@ class Package:
 
     def group(self, name: str) -> list[str]:
         """Requirements of a dependency group (``oracles``, ``peers``, ...); empty where there is none."""
-        return [
-            entry
-            for entry in self.settings.get("dependency-groups", {}).get(name, [])
-            if isinstance(entry, str)
-        ]
+        return [entry for entry in self.settings.get("dependency-groups", {}).get(name, []) if isinstance(entry, str)]
 
     def requires(self, *extras: str) -> list[str]:
         """Direct requirements, with those of the named extras."""
@@ -111,9 +107,7 @@ class Tree:
         for package in self.packages:
             if package.name == canonical(name):
                 return package
-        raise ValueError(
-            f"got package {name!r}, expected one of {', '.join(self.names) or '(none in the tree)'}"
-        )
+        raise ValueError(f"got package {name!r}, expected one of {', '.join(self.names) or '(none in the tree)'}")
 
     def siblings(self, package: Package) -> list[Package]:
         """Packages of the tree that this one needs, directly or through another; in install order."""
@@ -137,11 +131,7 @@ class Tree:
 
     def group(self, name: str) -> list[str]:
         """Requirements of one of the root's dependency groups."""
-        return [
-            entry
-            for entry in self.settings.get("dependency-groups", {}).get(name, [])
-            if isinstance(entry, str)
-        ]
+        return [entry for entry in self.settings.get("dependency-groups", {}).get(name, []) if isinstance(entry, str)]
 
 
 def read(root: Path = ROOT) -> Tree:
@@ -156,9 +146,7 @@ def _siblings_first(packages: list[Package]) -> Iterable[Package]:
 
     def visit(package: Package, path: tuple[str, ...]) -> None:
         if package.name in path:
-            raise ValueError(
-                f"packages depend on each other in a circle: {' -> '.join((*path, package.name))}"
-            )
+            raise ValueError(f"packages depend on each other in a circle: {' -> '.join((*path, package.name))}")
         for name in map(requirement_name, package.dependencies):
             if name in by_name and name != package.name:
                 visit(by_name[name], (*path, package.name))

@@ -27,8 +27,10 @@ import monorepo
 import results
 from monorepo import Package, Tree
 
+# at the start of a line: an indented pair is an example of itself
 MARK = re.compile(
-    r"(?P<open><!-- results: (?P<what>[^\n]*?) -->\n).*?(?P<close><!-- /results -->)", re.DOTALL
+    r"^(?P<open><!-- results: (?P<what>[^\n]*?) -->\n).*?^(?P<close><!-- /results -->)",
+    re.DOTALL | re.MULTILINE,
 )
 TITLES = {
     "name": "case",
@@ -59,11 +61,7 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
     unit = row["unit"]
     if column == "ours":
         spread = f" ± {number(row['spread'])}" if row["spread"] is not None else ""
-        text = (
-            "not measured"
-            if row["ours"] is None
-            else number(row["ours"]) + spread + (f" {unit}" if unit else "")
-        )
+        text = "not measured" if row["ours"] is None else number(row["ours"]) + spread + (f" {unit}" if unit else "")
     elif column == "peer":
         peer = row["peer"]
         text = "" if peer is None else ", ".join(filter(None, (peer["name"], number(peer["value"], unit))))
@@ -113,11 +111,17 @@ def origin(data: Mapping[str, Any]) -> str:
     return f"<sub>`{data['command']}`, {data['date'][:10]}, commit {data['commit']}; {where}.</sub>"
 
 
-def fill(tree: Tree, text: str, package: Package | None = None) -> str:
-    """The text with what lies between its marks written anew."""
+def fill(tree: Tree, text: str, package: Package | None = None, *, link: str | None = None) -> str:
+    """The text with what lies between its marks written anew.
+
+    Args:
+        package: owner of the page, where it has one.
+        link: where the table of packages points, with ``{name}`` in it; by default its folder on the web.
+    """
 
     def section(match: re.Match[str]) -> str:
-        return match["open"] + _section(tree, match["what"], package) + match["close"]
+        inside = packages(tree, link) if match["what"] == "packages" else _section(tree, match["what"], package)
+        return f"{match['open']}\n{inside}\n{match['close']}"
 
     return MARK.sub(section, text)
 
@@ -127,8 +131,6 @@ def _section(tree: Tree, what: str, package: Package | None) -> str:
     options = dict(word.split("=", 1) for word in words if "=" in word)
     if len(options) != len(words) or set(options) - {"table", "columns", "package"}:
         raise ValueError(f"got <!-- results: {what} -->, expected options table=, columns= and package=")
-    if stem == "packages":
-        return packages(tree)
     if stem == "all":
         return everything(tree)
     package = tree[options["package"]] if "package" in options else package
@@ -151,16 +153,15 @@ def everything(tree: Tree) -> str:
     return "\n".join(parts) or "Nothing was measured yet.\n"
 
 
-def packages(tree: Tree) -> str:
+def packages(tree: Tree, link: str | None = None) -> str:
     """Table of the packages in the tree: what one does with each, and what was measured."""
-    house = tree.settings.get("tool", {}).get("monorepo", {})
+    repository = tree.settings.get("tool", {}).get("monorepo", {}).get("repository", "")
+    link = link or f"{repository}/tree/main/packages/{{name}}"
     lines = ["| package | what you do with it | measured |", "|---|---|---|"]
     for package in sorted(tree.packages, key=lambda each: each.name):
-        link = f"{house.get('repository', '')}/tree/main/packages/{package.folder.name}"
-        lines.append(
-            f"| [`{package.name}`]({link}) | {package.project.get('description', '')} "
-            f"| {'; '.join(headlines(package)) or 'not yet'} |"
-        )
+        name = f"[`{package.name}`]({link.format(name=package.name)})"
+        measured = "; ".join(headlines(package)) or "not yet"
+        lines.append(f"| {name} | {package.project.get('description', '')} | {measured} |")
     return "\n".join(lines) + "\n"
 
 

@@ -36,9 +36,7 @@ def problems(tree: Tree, tag: str) -> list[str]:
     if heading is None:
         found.append(f"packages/{name}/CHANGELOG.md: no heading '## {version}'")
     elif not _has_date(heading):
-        found.append(
-            f"packages/{name}/CHANGELOG.md: {heading!r} has no date, such as '## {version} - 2026-01-31'"
-        )
+        found.append(f"packages/{name}/CHANGELOG.md: {heading!r} has no date, such as '## {version} - 2026-01-31'")
     return found
 
 

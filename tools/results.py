@@ -212,9 +212,7 @@ class Results:
             "spread": _plain(spread),
             "note": note,
         }
-        row.update(
-            {key: value for key, value in (("table", table), ("headline", headline)) if value is not None}
-        )
+        row.update({key: value for key, value in (("table", table), ("headline", headline)) if value is not None})
         _refuse(_row_problems(row, f"row {name!r}"))
         rows: list[dict[str, Any]] = self._data["rows"]
         for place, other in enumerate(rows):
@@ -245,11 +243,7 @@ class Results:
 
     def values(self, cell: str, metric: str) -> list[float]:
         """One metric of a cell over the seeds done, in the order of the seeds."""
-        done = [
-            entry
-            for entry in self._data.get("cells", [])
-            if entry["cell"] == cell and metric in entry["values"]
-        ]
+        done = [entry for entry in self._data.get("cells", []) if entry["cell"] == cell and metric in entry["values"]]
         return [entry["values"][metric] for entry in sorted(done, key=lambda entry: entry["seed"])]
 
     def write(self) -> Path:
@@ -283,9 +277,7 @@ def problems(data: object) -> list[str]:
     if not _is_date(data["date"]):
         found.append(f"date: got {data['date']!r}, expected ISO 8601 such as 2026-01-31T12:00:00+00:00")
     if ABSOLUTE.search(data["command"]) or not data["command"].strip():
-        found.append(
-            f"command: got {data['command']!r}, expected what one types at the root, no absolute path"
-        )
+        found.append(f"command: got {data['command']!r}, expected what one types at the root, no absolute path")
     found += _fields(data["machine"], MACHINE, {}, "machine")
     found += [
         f"versions.{name}: got {version!r}, expected text"
@@ -322,9 +314,7 @@ def _row_problems(row: object, where: str) -> list[str]:
 
 def _headline_problems(row: Mapping[str, Any], where: str) -> list[str]:
     if "{" not in row["headline"]:
-        return [
-            f"{where}.headline: no number is typed by hand; use fields such as {{ratio:.0f}} or {{ours:.2f}}"
-        ]
+        return [f"{where}.headline: no number is typed by hand; use fields such as {{ratio:.0f}} or {{ours:.2f}}"]
     try:
         headline(row)
     except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
@@ -358,9 +348,7 @@ def _fields(
     where: str,
 ) -> list[str]:
     found = [f"{where}: {key} is missing" for key in wanted if key not in data]
-    found += [
-        f"{where}: {key} is not in the schema" for key in data if key not in wanted and key not in optional
-    ]
+    found += [f"{where}: {key} is not in the schema" for key in data if key not in wanted and key not in optional]
     for key, types in {**wanted, **optional}.items():
         if key in data and not _admitted(data[key], types):
             names = " or ".join("null" if each is type(None) else each.__name__ for each in types)

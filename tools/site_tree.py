@@ -36,9 +36,7 @@ def title(path: Path) -> str:
 def guides(tree: Tree, package: Package) -> list[Path]:
     """Pages that the package's folder of the site holds, ``guide.md`` first."""
     found = (tree.root / "docs" / package.name).rglob("*.md")
-    return sorted(
-        (path for path in found if path.name != "index.md"), key=lambda path: (path.stem != "guide", path)
-    )
+    return sorted((path for path in found if path.name != "index.md"), key=lambda path: (path.stem != "guide", path))
 
 
 def menu(tree: Tree) -> list[Any]:
@@ -46,9 +44,7 @@ def menu(tree: Tree) -> list[Any]:
     entries: list[Any] = [{"Which package do I need?": "index.md"}]
     for package in sorted(tree.packages, key=lambda each: each.name):
         inside: list[Any] = [f"{package.name}/index.md"]
-        inside += [
-            {title(path): path.relative_to(tree.root / "docs").as_posix()} for path in guides(tree, package)
-        ]
+        inside += [{title(path): path.relative_to(tree.root / "docs").as_posix()} for path in guides(tree, package)]
         inside.append({"Reference": f"{package.name}/reference.md"})
         entries.append({package.name: inside})
     return [
@@ -117,9 +113,7 @@ def on_config(config: Any) -> Any:
     config.site_url = house["site"].rstrip("/") + "/"
     config.repo_url = house["repository"]
     config.nav = menu(tree)
-    if (tree.root / ".github" / "CONTRIBUTING.md").is_file() and {
-        "Contributing": "contributing.md"
-    } not in config.nav:
+    if (tree.root / ".github" / "CONTRIBUTING.md").is_file() and {"Contributing": "contributing.md"} not in config.nav:
         config.nav.append({"Contributing": "contributing.md"})
     return config
 
@@ -150,4 +144,4 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill the tables of results."""
     del config, files
     tree = monorepo.read()
-    return pages.fill(tree, markdown, owner(tree, page.file.src_uri))
+    return pages.fill(tree, markdown, owner(tree, page.file.src_uri), link="{name}/index.md")

@@ -22,8 +22,9 @@ def find(folder: Path, package: Package) -> Path:
 def install_arguments(wheels: Iterable[Path], names: Iterable[str], *, uv: bool) -> list[str]:
     """Arguments to ``pip install`` for wheels of ours, all by path.
 
-    By path, because an index may hold a newer sibling that the range admits as well. Refreshed, because uv
-    remembers what a wheel of that name and version held and would install it again after a rebuild.
+    By path, because an index may hold a newer sibling that the range admits as well, and because uv
+    remembers what a wheel found through ``--find-links`` held and installs that again after a rebuild. Refreshed
+    as well, so that this does not hang on how uv tells two files of one path apart.
     """
     refresh = [word for name in names for word in ("--refresh-package", name)] if uv else []
     return [*refresh, *map(str, wheels)]

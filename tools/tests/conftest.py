@@ -13,9 +13,7 @@ SITE = "https://example.org/site"
 REPOSITORY = "https://example.org/repository"
 
 
-def make_package(
-    root: Path, name: str, *, version: str = "0.1.0", dependencies: tuple[str, ...] = ()
-) -> Path:
+def make_package(root: Path, name: str, *, version: str = "0.1.0", dependencies: tuple[str, ...] = ()) -> Path:
     """Write one package that breaks no rule of the tree."""
     module = name.replace("-", "_")
     folder = root / "packages" / name
@@ -54,7 +52,7 @@ def make_package(
             [tool.hatch.build.targets.wheel]
             packages = ["src/{module}"]
             """,
-        "README.md": f"# {name}\n\n```console\npip install {name}\n```\n",
+        "README.md": f"# {name}\n\n```python\nimport {module}\n\nassert {module}.answer() == 42\n```\n",
         "CHANGELOG.md": f"# Changelog\n\n## {version} - 2026-01-31\n\n- First version.\n",
         "LICENSE": LICENSE,
         f"src/{module}/__init__.py": f"""

@@ -70,6 +70,7 @@ INIT = f"{LIGHT}/src/light/__init__.py"
     ("edit", "problem"),
     [
         (remove(f"{LIGHT}/README.md"), "light/README.md: missing"),
+        (replace(f"{LIGHT}/README.md", "```python", "```text"), "no ```python block"),
         (remove(f"{LIGHT}/LICENSE"), "light/LICENSE: missing"),
         (append(f"{LIGHT}/LICENSE", "more"), "LICENSE: differs"),
         (remove(f"{LIGHT}/src/light/py.typed"), "src/light/py.typed: missing"),
@@ -196,9 +197,7 @@ def test_combined_tests_may_import_any_public_name_of_ours(sound: Path) -> None:
 
 def test_lazy_door_is_a_door(sound: Path) -> None:
     replace(INIT, '["answer"]', '["answer", "later"]')(sound)
-    append(INIT, "\n_LAZY = {'later': '.api'}\n\n\ndef __getattr__(name):\n    raise AttributeError(name)\n")(
-        sound
-    )
+    append(INIT, "\n_LAZY = {'later': '.api'}\n\n\ndef __getattr__(name):\n    raise AttributeError(name)\n")(sound)
     assert check.problems(sound) == []
 
 
@@ -234,6 +233,4 @@ def test_results_written_by_hand_are_read_with_their_line(sound: Path) -> None:
     data = json.loads(path.read_text())
     data["machine"]["host"] = "box"
     path.write_text(json.dumps(data))
-    assert check.problems(sound) == [
-        "packages/light/benchmarks/results/speed.json: machine: host is not in the schema"
-    ]
+    assert check.problems(sound) == ["packages/light/benchmarks/results/speed.json: machine: host is not in the schema"]

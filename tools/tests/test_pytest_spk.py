@@ -20,9 +20,7 @@ markers =
 
 def run(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (root / "pytest.ini").write_text(SETTINGS)
-    clean = {
-        key: value for key, value in os.environ.items() if key not in ("SPK_DATA", "SPK_REQUIRE_ORACLES")
-    }
+    clean = {key: value for key, value in os.environ.items() if key not in ("SPK_DATA", "SPK_REQUIRE_ORACLES")}
     path = os.pathsep.join([str(monorepo.ROOT / "tools"), *map(str, root.glob("packages/*/src"))])
     return subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
@@ -68,12 +66,8 @@ def test_data_test_fails_where_its_file_is_missing(tree_root: Path, tmp_path: Pa
     assert "x.txt is not there" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "how", ["    pytest.skip('too lazy')\n", "    pytest.importorskip('no_such_module')\n"]
-)
-def test_data_test_may_not_be_skipped_while_the_data_is_there(
-    tree_root: Path, tmp_path: Path, how: str
-) -> None:
+@pytest.mark.parametrize("how", ["    pytest.skip('too lazy')\n", "    pytest.importorskip('no_such_module')\n"])
+def test_data_test_may_not_be_skipped_while_the_data_is_there(tree_root: Path, tmp_path: Path, how: str) -> None:
     write_test(tree_root, f"@pytest.mark.data\ndef test_real():\n{how}")
     assert run(tree_root).returncode == 0
     done = run(tree_root, SPK_DATA=str(tmp_path))

@@ -14,9 +14,7 @@ from results import Results
 
 @pytest.fixture
 def out(tree_root: Path) -> Results:
-    return Results(
-        "light", "speed", threads=2, command="python packages/light/benchmarks/speed.py", root=tree_root
-    )
+    return Results("light", "speed", threads=2, command="python packages/light/benchmarks/speed.py", root=tree_root)
 
 
 def fill(out: Results) -> dict[str, Any]:
@@ -116,9 +114,7 @@ def test_two_equal_rows_are_a_problem(out: Results) -> None:
 
 def test_cells_survive_an_interruption(tree_root: Path) -> None:
     def queue() -> Results:
-        return Results(
-            "light", "reproduce", threads=1, resume=True, command="python reproduce.py", root=tree_root
-        )
+        return Results("light", "reproduce", threads=1, resume=True, command="python reproduce.py", root=tree_root)
 
     first = queue()
     first.add_cell("small", 1, {"recall": 0.25}, seconds=1.0)
@@ -138,9 +134,7 @@ def test_resuming_on_another_machine_is_refused(out: Results, tree_root: Path) -
     fill(out)
     with pytest.raises(ValueError, match="measured with threads=2, this run has threads=1"):
         Results("light", "speed", threads=1, resume=True, command="python speed.py", root=tree_root)
-    variant = Results(
-        "light", "speed", threads=1, variant="h200", resume=True, command="python x", root=tree_root
-    )
+    variant = Results("light", "speed", threads=1, variant="h200", resume=True, command="python x", root=tree_root)
     assert variant.path.name == "speed-h200.json"
 
 
