@@ -42,7 +42,8 @@ def summary(facts: dict[str, Any]) -> str:
     lines.append(f"counted at  {dim} float32 a row; MB include the codes")
     seconds = facts["seconds"]
     if "fit" in seconds:
-        lines.append(f"time        {seconds['read']:.1f} s to read, {seconds['fit']:.1f} s to compress")
+        times = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ("load", "read", "fit", "write"))
+        lines.append(f"time        {times}")
     lines += [f"written     {facts[name]}" for name in ("output", "report") if facts[name]]
     return "\n".join(lines)
 
