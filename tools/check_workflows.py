@@ -46,7 +46,8 @@ def _workflow(tree: Tree, path: Path, sessions: set[str] | None) -> Iterator[str
     for name, job in data["jobs"].items():
         yield from _job(name, job)
     if sessions is not None:
-        for session in sorted(set(re.findall(r"nox (?:-\S+ )*-s (\w+)", text)) - sessions):
+        asked = " ".join(re.findall(r"nox (?:-\S+ )*-s ([\w \"']+)", text))
+        for session in sorted(set(re.findall(r"\w+", asked)) - sessions):
             yield f"runs nox -s {session}, which noxfile.py does not have"
     for package in tree.names:
         if re.search(rf"(?<![\w/-]){re.escape(package)}(?![\w/-])", _without_comments(text)):
