@@ -50,11 +50,12 @@ def test_kernels_equal_the_reference(graph, resolution, sweeps, stay, n_jobs):
     )
     from baco._solver.sweeps import Alternating
 
-    engine = Alternating(graph, graph.user_degrees, graph.item_degrees, stay=stay, n_jobs=n_jobs)
+    norm = graph.total_weight
+    engine = Alternating(graph, graph.user_degrees, graph.item_degrees, norm, stay=stay, n_jobs=n_jobs)
     engine.start()
     for moves, _, _, inside, balance in history:
-        sweep = engine.sweep(scale)
-        assert (sweep.moves, sweep.inside, sweep.balance) == (moves, inside, balance)
+        sweep = engine.sweep(resolution)
+        assert (sweep.moves, sweep.inside, sweep.balance) == (moves, inside, balance / norm)
     fast_users, fast_items = engine.labels()
     assert (users, items) == (fast_users.tolist(), fast_items.tolist())
 
@@ -69,7 +70,7 @@ def test_further_labels_equal_the_reference(graph, resolution, sweeps, count):
         edges_of(graph), graph.user_degrees.tolist(), graph.item_degrees.tolist(), scale, sweeps
     )
     volume = np.bincount(items, graph.item_degrees, minlength=graph.n_users + graph.n_items)
-    found = problem.further("user", np.array(users), np.array(items), scale, count, 1)
+    found = problem.further("user", np.array(users), np.array(items), resolution, count, 1)
     for user in range(graph.n_users):
         part = slice(graph.user_ptr[user], graph.user_ptr[user + 1])
         values = graph.user_weights[part] if graph.weighted else np.ones(part.stop - part.start)

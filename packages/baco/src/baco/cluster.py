@@ -127,24 +127,21 @@ class BACO:
         engine = self._engine(problem)
         with _Progress(problem, self.verbose, self.callbacks) as progress:
             if self.gamma is not None:
-                found = problem.at_scale(engine, self.gamma / problem.norm, self.max_sweeps, self.tol, progress.show)
+                found = problem.at_gamma(engine, float(self.gamma), self.max_sweeps, self.tol, progress.show)
             else:
                 budget = self._budget(problem.graph)
                 found = problem.within(engine, budget, self.max_sweeps, self.coarsen, progress.show)
         users, items = problem.share_isolated(*found.labels, None if self.gamma is not None else budget)
-        gamma = found.scale * problem.norm
-        codebook, labels, secondary = self._codebook(problem, users, items, found.scale)
+        codebook, labels, secondary = self._codebook(problem, users, items, found.gamma)
         # everything is computed before anything is stored: an interrupted fit leaves the estimator untouched
         self.row_labels_, self.column_labels_ = labels
         self.secondary_ = secondary
         self.codebook_ = codebook
         self.n_user_rows_, self.n_item_rows_ = codebook.n_user_rows, codebook.n_item_rows
-        self.gamma_ = gamma
-        self.objective_ = problem.objective(users, items, found.scale)
-        self.history_ = [problem.record(sweep, number, scale) for number, (sweep, scale) in enumerate(found.sweeps, 1)]
-        self.search_path_ = [
-            {"gamma": scale * problem.norm, "rows": rows, "F": value} for scale, rows, value in found.path
-        ]
+        self.gamma_ = found.gamma
+        self.objective_ = problem.objective(users, items, found.gamma)
+        self.history_ = [problem.record(sweep, number, gamma) for number, (sweep, gamma) in enumerate(found.sweeps, 1)]
+        self.search_path_ = [{"gamma": gamma, "rows": rows, "F": value} for gamma, rows, value in found.path]
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
@@ -258,7 +255,7 @@ class BACO:
         from ._solver.sweeps import Alternating, Sequential
 
         n_jobs = resolve_jobs(self.n_jobs)
-        graph, masses = problem.graph, (problem.user_mass, problem.item_mass)
+        graph, masses = problem.graph, (problem.user_mass, problem.item_mass, problem.norm)
         if self.compat is None and self.order == "alternating":
             return Alternating(graph, *masses, stay=self.stay, n_jobs=n_jobs)
         release = self.compat is not None
@@ -272,7 +269,7 @@ class BACO:
         )
 
     def _codebook(
-        self, problem: Problem, users: Array, items: Array, scale: float
+        self, problem: Problem, users: Array, items: Array, gamma: float
     ) -> tuple[Codebook, tuple[Array, Array], Array]:
         """Codebook, labels numbered from 0 in the order of their first holder, and second user labels."""
         from ._solver.blocks import resolve_jobs
@@ -285,8 +282,8 @@ class BACO:
         item_codes, item_rows = _row_numbers(items, n_labels)
         user_extra, item_extra = (count - 1 for count in self._code_counts())
         n_jobs = resolve_jobs(self.n_jobs)
-        more_users = problem.further("user", users, items, scale, user_extra, n_jobs)
-        more_items = problem.further("item", users, items, scale, item_extra, n_jobs)
+        more_users = problem.further("user", users, items, gamma, user_extra, n_jobs)
+        more_items = problem.further("item", users, items, gamma, item_extra, n_jobs)
         secondary = np.full(users.size, -1, np.int64)
         if user_extra:
             first = more_users[:, 0]
@@ -300,7 +297,7 @@ class BACO:
             user_ids=graph.user_ids,
             item_ids=graph.item_ids,
             meta={
-                "gamma": scale * problem.norm if np.isfinite(scale) else None,
+                "gamma": gamma if np.isfinite(gamma) else None,
                 "weights": self.weights if isinstance(self.weights, str) else _names(self.weights),
                 "edges": graph.n_edges,
             },
@@ -324,8 +321,8 @@ class _Progress:
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
 
-    def show(self, sweep: Sweep, scale: float) -> None:
-        record = self.problem.record(sweep, self.bar.n + 1, scale)
+    def show(self, sweep: Sweep, gamma: float) -> None:
+        record = self.problem.record(sweep, self.bar.n + 1, gamma)
         self.bar.update()
         self.bar.n = record["sweep"]
         self.bar.set_postfix(rows=record["rows_u"] + record["rows_i"], moves=record["moves"], refresh=False)

@@ -172,7 +172,8 @@ class Codebook:
 
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # opened here: given a path, numpy leaves a damaged file open
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             header = json.loads(str(arrays.pop("header")))
             if header["format"] != "baco codebook":

@@ -11,7 +11,7 @@ from baco.graph import BipartiteGraph
 
 from . import _kernels
 from .blocks import edge_blocks, run_blocks
-from .search import Found, find_scale
+from .search import Found, find_gamma
 from .sweeps import Engine, Sweep
 from .weights import balance_weights
 
@@ -37,16 +37,16 @@ class Problem:
             self.user_mass, self.item_mass = self.user_mass / user_norm, self.item_mass / (self.norm / user_norm)
             self.norm = 1.0
 
-    def at_scale(self, engine: Engine, scale: float, max_sweeps: int, tol: float, show: Show) -> Found:
-        """Sweeps at a fixed scale until few nodes move."""
+    def at_gamma(self, engine: Engine, gamma: float, max_sweeps: int, tol: float, show: Show) -> Found:
+        """Sweeps at a fixed gamma until few nodes move."""
         engine.start()
         sweeps = []
         for _ in range(max_sweeps):
-            sweeps.append((engine.sweep(scale), scale))
+            sweeps.append((engine.sweep(gamma), gamma))
             show(*sweeps[-1])
             if sweeps[-1][0].moves <= tol * (self.graph.n_users + self.graph.n_items):
                 break
-        return Found(engine.labels(), scale, sweeps, [])
+        return Found(engine.labels(), gamma, sweeps, [])
 
     def within(self, engine: Engine, budget: int, max_sweeps: int, coarsen: bool, show: Show) -> Found:
         """Labels of at most ``budget`` rows, isolated ids included."""
@@ -57,9 +57,9 @@ class Problem:
             return Found(engine.labels(), float("inf"), [], [])
         reserved = (self.isolated_users.size > 0) + (self.isolated_items.size > 0)
         rows = max(budget - reserved, 2)
-        # clusters wanted, over the product of total masses: the scale at which volumes start to matter
-        guess = rows / 2 * graph.total_weight / (float(self.user_mass.sum()) * float(self.item_mass.sum()))
-        return find_scale(engine, rows, guess, max_sweeps, coarsen=coarsen, show=show)
+        # clusters wanted, over the product of total masses: the gamma at which volumes start to matter
+        even = rows / 2 * graph.total_weight * self.norm / (float(self.user_mass.sum()) * float(self.item_mass.sum()))
+        return find_gamma(engine, rows, even, max_sweeps, coarsen=coarsen, show=show)
 
     def share_isolated(self, users: Array, items: Array, budget: int | None) -> tuple[Array, Array]:
         """Labels with one further label for the isolated ids of each side.
@@ -86,7 +86,7 @@ class Problem:
             shared.append(labels)
         return shared[0], shared[1]
 
-    def further(self, side: str, users: Array, items: Array, scale: float, count: int, n_jobs: int) -> Array:
+    def further(self, side: str, users: Array, items: Array, gamma: float, count: int, n_jobs: int) -> Array:
         """The ``count`` best further labels of each node of a side, int64 (n, count), -1 for none."""
         graph = self.graph
         if side == "user":
@@ -96,7 +96,7 @@ class Problem:
             parts = (graph.item_ptr, graph.item_users, graph.item_weights, self.item_mass)
             own, other, other_mass = items, users, self.user_mass
         chosen = np.full((own.size, count), -1, np.int64)
-        if count == 0 or not np.isfinite(scale):
+        if count == 0 or not np.isfinite(gamma):
             return chosen
         n_labels = int(max(users.max(), items.max())) + 1
         volume = np.bincount(other, other_mass, minlength=n_labels)
@@ -106,15 +106,15 @@ class Problem:
 
         def work(start: int, stop: int) -> None:
             _kernels.further_labels(
-                pointer, neighbours, weights, mass, scale, own, other, volume, held, chosen, start, stop
+                pointer, neighbours, weights, mass, gamma / self.norm, own, other, volume, held, chosen, start, stop
             )
 
         run_blocks(work, edge_blocks(pointer), n_jobs)
         return chosen
 
-    def objective(self, users: Array, items: Array, scale: float) -> float:
+    def objective(self, users: Array, items: Array, gamma: float) -> float:
         """F of any labels."""
-        if not np.isfinite(scale):
+        if not np.isfinite(gamma):
             return 0.0  # only singletons are found at an infinite resolution, and none has both sides
         graph = self.graph
         n_labels = int(max(users.max(), items.max())) + 1
@@ -123,9 +123,9 @@ class Problem:
         )
         user_volume = np.bincount(users, self.user_mass, minlength=n_labels)
         item_volume = np.bincount(items, self.item_mass, minlength=n_labels)
-        return inside - scale * float(np.sum(user_volume * item_volume))
+        return inside - gamma / self.norm * float(np.sum(user_volume * item_volume))
 
-    def record(self, sweep: Sweep, number: int, scale: float) -> dict[str, Any]:
+    def record(self, sweep: Sweep, number: int, gamma: float) -> dict[str, Any]:
         """A sweep as an entry of ``history_``."""
         return {
             "sweep": number,
@@ -133,6 +133,6 @@ class Problem:
             "rows_u": sweep.user_rows + self.isolated_users.size,
             "rows_i": sweep.item_rows + self.isolated_items.size,
             "inside": sweep.inside,
-            "F": sweep.inside - scale * sweep.balance,
-            "gamma": scale * self.norm,
+            "F": sweep.objective(gamma),
+            "gamma": gamma,
         }

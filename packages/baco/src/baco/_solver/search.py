@@ -28,19 +28,19 @@ _LEAST_SWEEPS = 4
 
 @dataclass
 class Found:
-    """Labels, the scale they were found at, each sweep with its scale, and the trials (scale, rows, F)."""
+    """Labels, the gamma they were found at, each sweep with its gamma, and the trials (gamma, rows, F)."""
 
     labels: tuple[Array, Array]
-    scale: float
+    gamma: float
     sweeps: list[tuple[Sweep, float]]
     path: list[tuple[float, int, float]]
 
 
 @dataclass
 class Trial:
-    """One run from singletons at a fixed scale."""
+    """One run from singletons at a fixed gamma."""
 
-    scale: float
+    gamma: float
     sweeps: list[Sweep]
     met: bool
     labels: tuple[Array, Array]
@@ -56,47 +56,50 @@ class Trial:
 
     @property
     def objective(self) -> float:
-        return self.sweeps[-1].inside - self.scale * self.sweeps[-1].balance
+        return self.sweeps[-1].objective(self.gamma)
 
 
-def find_scale(engine: Engine, budget: int, even_scale: float, max_sweeps: int, *, coarsen: bool, show: Show) -> Found:
-    """Labels of at most ``budget`` rows, at about the largest scale at which sweeps get there.
+def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, *, coarsen: bool, show: Show) -> Found:
+    """Labels of at most ``budget`` rows, at about the largest gamma at which sweeps get there.
 
-    A smaller scale leaves fewer rows, and gets to a given number in fewer sweeps. A trial is accepted when it meets
+    A smaller gamma leaves fewer rows, and gets to a given number in fewer sweeps. A trial is accepted when it meets
     the budget in the last of its ``max_sweeps`` sweeps or, with ``coarsen``, in up to twice as many. One that meets
-    it sooner asks for a larger scale, one that will not meet it for a smaller. What sweeps cannot reach is merged.
+    it sooner asks for a larger gamma, one that will not meet it for a smaller. What sweeps cannot reach is merged.
 
     Args:
-        even_scale: the scale at which the wanted number of evenly sized clusters would just hold together.
+        even_gamma: the gamma at which the wanted number of evenly sized clusters would just hold together.
     Raises:
-        ValueError: ``coarsen`` is off and ``max_sweeps`` sweeps leave more rows than the budget at any scale.
+        ValueError: ``coarsen`` is off and ``max_sweeps`` sweeps leave more rows than the budget at any gamma.
     """
     trials: list[Trial] = []
-    low: Trial | None = None  # the largest scale that met the budget
+    low: Trial | None = None  # the largest gamma that met the budget
     high: Trial | None = None  # the smallest that did not
-    scale = FIRST_GUESS * even_scale
+    gamma = FIRST_GUESS * even_gamma
     patience = 2 * max_sweeps if coarsen else max_sweeps
     while True:
         spent = sum(one.length for one in trials)
-        last = spent >= TRIAL_SWEEPS * max_sweeps or scale <= FLOOR * FIRST_GUESS * even_scale
+        floor = FLOOR * FIRST_GUESS * even_gamma
+        last = spent >= TRIAL_SWEEPS * max_sweeps or gamma <= floor
         if last and low is not None:
             trial = low
             engine.set_labels(*trial.labels)
             break
+        if last and not coarsen:
+            gamma = floor  # nothing but a tiny gamma can still help
         limit = 2 * patience if last and coarsen else patience
-        trial = run_trial(engine, scale, budget, limit, patient=last, exact=coarsen, show=show)
+        trial = run_trial(engine, gamma, budget, limit, patient=last, exact=coarsen, show=show)
         trials.append(trial)
-        narrow = low is not None and high is not None and high.scale < 1.5 * low.scale
+        narrow = low is not None and high is not None and high.gamma < 1.5 * low.gamma
         if last or narrow or (trial.met and trial.length > max_sweeps - 1):
             break
         if trial.met:
             low = trial
-            scale = trial.scale * 2.0 ** (max_sweeps - trial.length)
+            gamma = trial.gamma * 2.0 ** (max_sweeps - trial.length)
         else:
             high = trial
-            scale = trial.scale / min(max((trial.rows / budget) ** 3, 1.3), 30.0)
+            gamma = trial.gamma / min(max((trial.rows / budget) ** 3, 1.3), 30.0)
         if low is not None and high is not None:
-            scale = float(np.sqrt(low.scale * high.scale))
+            gamma = float(np.sqrt(low.gamma * high.gamma))
     if not trial.met and low is not None:
         trial = low
         engine.set_labels(*trial.labels)
@@ -107,33 +110,33 @@ def find_scale(engine: Engine, budget: int, even_scale: float, max_sweeps: int, 
                 f"allows {budget}: allow more sweeps with max_sweeps, or merging with coarsen=True"
             )
         engine.set_labels(*_merge(engine, budget))
-    sweeps = [(sweep, trial.scale) for sweep in trial.sweeps]
+    sweeps = [(sweep, trial.gamma) for sweep in trial.sweeps]
     if isinstance(engine, Alternating) and coarsen:
         for _ in range(POLISH_SWEEPS):
-            sweeps.append((engine.polish(trial.scale), trial.scale))
+            sweeps.append((engine.polish(trial.gamma), trial.gamma))
             show(*sweeps[-1])
             if sweeps[-1][0].moves == 0:
                 break
-    return Found(engine.labels(), trial.scale, sweeps, [(one.scale, one.rows, one.objective) for one in trials])
+    return Found(engine.labels(), trial.gamma, sweeps, [(one.gamma, one.rows, one.objective) for one in trials])
 
 
 def run_trial(
-    engine: Engine, scale: float, budget: int, limit: int, *, patient: bool, exact: bool, show: Show
+    engine: Engine, gamma: float, budget: int, limit: int, *, patient: bool, exact: bool, show: Show
 ) -> Trial:
     """Sweep from singletons until the budget is met, nothing moves, or the pace says that it will not be met."""
     engine.start()
     sweeps: list[Sweep] = []
     while len(sweeps) < limit:
-        sweeps.append(engine.sweep(scale, budget, exact=exact))
-        show(sweeps[-1], scale)
+        sweeps.append(engine.sweep(gamma, budget, exact=exact))
+        show(sweeps[-1], gamma)
         rows = sweeps[-1].rows
         if rows <= budget:
-            return Trial(scale, sweeps, True, engine.labels())
+            return Trial(gamma, sweeps, True, engine.labels())
         if sweeps[-1].moves == 0:
             break
         if not patient and len(sweeps) >= _LEAST_SWEEPS and _expected_rows(sweeps) > 1.1 * budget:
             break
-    return Trial(scale, sweeps, False, engine.labels())
+    return Trial(gamma, sweeps, False, engine.labels())
 
 
 def _expected_rows(sweeps: list[Sweep]) -> float:

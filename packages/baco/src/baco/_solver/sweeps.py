@@ -25,7 +25,10 @@ _NO_LIMIT = -1
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one sweep did: moves, rows held by connected ids a side, edge weight inside clusters, fraction run."""
+    """What one sweep did: moves, rows held by connected ids a side, and how much of it was run.
+
+    ``inside`` is the edge weight inside clusters, ``balance`` the sum of W_U(l) W_V(l): F = inside - gamma * balance.
+    """
 
     moves: int
     user_rows: int
@@ -37,6 +40,9 @@ class Sweep:
     @property
     def rows(self) -> int:
         return self.user_rows + self.item_rows
+
+    def objective(self, gamma: float) -> float:
+        return self.inside - gamma * self.balance
 
 
 class _Side:
@@ -69,7 +75,10 @@ class Alternating:
     equals updating it one node after the other, and with ``stay`` no half-sweep lowers the objective.
     """
 
-    def __init__(self, graph: BipartiteGraph, user_mass: Array, item_mass: Array, *, stay: bool, n_jobs: int) -> None:
+    def __init__(
+        self, graph: BipartiteGraph, user_mass: Array, item_mass: Array, norm: float, *, stay: bool, n_jobs: int
+    ) -> None:
+        self.norm = norm
         self.n_labels = graph.n_users + graph.n_items
         self.stay, self.n_jobs = stay, n_jobs
         self.users = _Side(graph.user_ptr, graph.user_items, graph.user_weights, user_mass, 0)
@@ -86,7 +95,7 @@ class Alternating:
     def set_labels(self, users: Array, items: Array) -> None:
         self.users.labels, self.items.labels = users.copy(), items.copy()
 
-    def sweep(self, scale: float, budget: int = _NO_LIMIT, *, exact: bool = True) -> Sweep:
+    def sweep(self, gamma: float, budget: int = _NO_LIMIT, *, exact: bool = True) -> Sweep:
         """Users, then items; stops once at most ``budget`` rows are left.
 
         The half-sweep that would cross the budget makes only as many moves as it takes to meet it, the most
@@ -98,7 +107,7 @@ class Alternating:
         }
         inside = 0.0
         for part, (side, other) in enumerate(((self.users, self.items), (self.items, self.users))):
-            proposed, inside = self._propose(side, other, scale, _NOBODY)
+            proposed, inside = self._propose(side, other, gamma, _NOBODY)
             counts = side.counts(side.target, self.n_labels)
             after = int(np.count_nonzero(counts))
             if after + rows[other] > budget:
@@ -121,7 +130,7 @@ class Alternating:
             return Sweep(moves, rows[self.users], rows[self.items], inside, self.balance(), fraction)
         return Sweep(moves, rows[self.users], rows[self.items], inside, self.balance())
 
-    def polish(self, scale: float) -> Sweep:
+    def polish(self, gamma: float) -> Sweep:
         """A sweep that raises the objective and leaves the number of rows as it is.
 
         The first holder of each label keeps it, and nobody opens a row.
@@ -133,7 +142,7 @@ class Alternating:
             keepers = np.full(self.n_labels, -1, np.int64)
             nodes = np.arange(side.size) if side.connected is None else side.connected
             keepers[side.labels[nodes[::-1]]] = nodes[::-1]
-            self._propose(side, other, scale, keepers)
+            self._propose(side, other, gamma, keepers)
             allowed = (keepers[side.target] >= 0) & (side.target != side.labels)
             side.labels[allowed] = side.target[allowed]
             moves += int(np.count_nonzero(allowed))
@@ -142,10 +151,10 @@ class Alternating:
         return Sweep(moves, rows[0], rows[1], inside, self.balance())
 
     def balance(self) -> float:
-        """Sum over labels of user volume times item volume, unnormalised."""
+        """Sum over labels of user volume times item volume."""
         user_volume = np.bincount(self.users.labels, self.users.mass, minlength=self.n_labels)
         item_volume = np.bincount(self.items.labels, self.items.mass, minlength=self.n_labels)
-        return float(np.sum(user_volume * item_volume))
+        return float(np.sum(user_volume * item_volume)) / self.norm
 
     def inside(self) -> float:
         """Edge weight inside clusters."""
@@ -160,7 +169,7 @@ class Alternating:
 
         return float(sum(run_blocks(work, side.blocks, self.n_jobs)))
 
-    def _propose(self, side: _Side, other: _Side, scale: float, keepers: Array) -> tuple[int, float]:
+    def _propose(self, side: _Side, other: _Side, gamma: float, keepers: Array) -> tuple[int, float]:
         volume = np.bincount(other.labels, other.mass, minlength=self.n_labels)
 
         def work(start: int, stop: int) -> tuple[int, float]:
@@ -169,7 +178,7 @@ class Alternating:
                 side.neighbours,
                 side.weights,
                 side.mass,
-                scale,
+                gamma / self.norm,
                 side.labels,
                 other.labels,
                 volume,
@@ -207,13 +216,15 @@ class Sequential:
         graph: BipartiteGraph,
         user_mass: Array,
         item_mass: Array,
+        norm: float,
         *,
         stay: bool,
         order: str,
         rng: np.random.Generator,
         release: bool = False,
     ) -> None:
-        self.graph, self.stay, self.order, self.rng, self.release = graph, stay, order, rng, release
+        self.graph, self.norm, self.stay = graph, norm, stay
+        self.order, self.rng, self.release = order, rng, release
         kind = np.float32 if release else np.float64
         self.mass = np.concatenate([user_mass, item_mass]).astype(kind)
         self.n_labels = self.mass.size
@@ -244,7 +255,7 @@ class Sequential:
             held = self._labels[part][self.connected[part]]
             self.counts[:, side] = np.bincount(held, minlength=self.n_labels)
 
-    def sweep(self, scale: float, budget: int = _NO_LIMIT, *, exact: bool = True) -> Sweep:
+    def sweep(self, gamma: float, budget: int = _NO_LIMIT, *, exact: bool = True) -> Sweep:
         """All nodes once, or until at most ``budget`` rows are left."""
         graph = self.graph
         order = self.by_degree if self.order == "degree" else self.rng.permutation(self.n_labels)
@@ -259,7 +270,7 @@ class Sequential:
             graph.item_users,
             graph.item_weights,
             self.mass,
-            scale,
+            gamma / self.norm,
             self._labels,
             self.user_volume,
             self.item_volume,
@@ -278,7 +289,7 @@ class Sequential:
             np.bincount(part, weight, minlength=self.n_labels)
             for part, weight in ((users, mass[: graph.n_users]), (items, mass[graph.n_users :]))
         ]
-        return Sweep(int(moves), user_rows, item_rows, inside, float(np.sum(volumes[0] * volumes[1])))
+        return Sweep(int(moves), user_rows, item_rows, inside, float(np.sum(volumes[0] * volumes[1])) / self.norm)
 
 
 Engine = Alternating | Sequential
