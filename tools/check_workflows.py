@@ -28,7 +28,9 @@ def problems(tree: Tree) -> list[str]:
 
 def _sessions(text: str) -> set[str]:
     """Names of nox sessions: the functions under a ``session`` decorator."""
-    return set(re.findall(r"@(?:nox\.)?session\b(?:.*\n)*?def (\w+)\(", text))
+    found = re.findall(r"@(?:nox\.)?session\b(.*\n(?:.*\n)*?)def (\w+)\(", text)
+    given = [(re.search(r"\bname=\"([^\"]+)\"", decorators), function) for decorators, function in found]
+    return {name.group(1) if name else function for name, function in given}
 
 
 def _workflow(tree: Tree, path: Path, sessions: set[str] | None) -> Iterator[str]:
