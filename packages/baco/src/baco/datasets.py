@@ -37,7 +37,7 @@ class CoClusters(NamedTuple):
         """Hash of interactions, labels and generator version, 16 hex digits, to name the data in results."""
         digest = hashlib.sha256(f"make_coclusters {GENERATOR_VERSION} {self.graph.n_items}".encode())
         for array in (self.graph.user_ptr, self.graph.user_items, self.user_labels, self.item_labels):
-            digest.update(np.ascontiguousarray(array, dtype="<i8"))
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
         return digest.hexdigest()[:16]
 
 
@@ -63,7 +63,8 @@ def make_coclusters(
     Args:
         n_users, n_items: sizes, at least ``n_clusters`` each.
         n_clusters: number of blocks, >= 1.
-        mean_degree: interactions per user on average, >= 1; less is met where blocks are too small for it.
+        mean_degree: interactions per user on average, >= 1. Where blocks are too small for their heaviest users, less
+            is met, and less of it within blocks.
         mu: share of interactions within blocks, in [0, 1]; without structure it would be ``1 / n_clusters``.
         exponent: of the Zipf law, > 1; smaller is heavier.
         max_weight: largest activity, >= 1; 1 makes all alike.
