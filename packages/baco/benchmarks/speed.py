@@ -416,7 +416,6 @@ def main() -> None:
         out.write()
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     for row in out.rows:
-        peer = row["peer"] or {"name": "", "value": None}
         beside = f"{row['peer']['name']} {row['peer']['value']:.4g}" if row["peer"] else ""
         ours = "not measured" if row["ours"] is None else f"{row['ours']:.4g}"
         print(f"{row['name']:55} {ours} {beside} x{row['ratio'] or 0:.3g} {row['target']} {row['met']}")
