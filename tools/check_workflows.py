@@ -28,7 +28,9 @@ def problems(tree: Tree) -> list[str]:
 
 def _sessions(text: str) -> set[str]:
     """Names of nox sessions: the functions under a ``session`` decorator."""
-    return set(re.findall(r"@(?:nox\.)?session\b(?:.*\n)*?def (\w+)\(", text))
+    found = re.findall(r"@(?:nox\.)?session\b(.*\n(?:.*\n)*?)def (\w+)\(", text)
+    given = [(re.search(r"\bname=\"([^\"]+)\"", decorators), function) for decorators, function in found]
+    return {name.group(1) if name else function for name, function in given}
 
 
 def _workflow(tree: Tree, path: Path, sessions: set[str] | None) -> Iterator[str]:
@@ -46,7 +48,8 @@ def _workflow(tree: Tree, path: Path, sessions: set[str] | None) -> Iterator[str
     for name, job in data["jobs"].items():
         yield from _job(name, job)
     if sessions is not None:
-        for session in sorted(set(re.findall(r"nox (?:-\S+ )*-s (\w+)", text)) - sessions):
+        asked = " ".join(re.findall(r"nox (?:-\S+ )*-s ([\w \"']+)", text))
+        for session in sorted(set(re.findall(r"\w+", asked)) - sessions):
             yield f"runs nox -s {session}, which noxfile.py does not have"
     for package in tree.names:
         if re.search(rf"(?<![\w/-]){re.escape(package)}(?![\w/-])", _without_comments(text)):

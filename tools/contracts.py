@@ -48,7 +48,8 @@ def main(root: Path = monorepo.ROOT) -> int:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "contracts.ini"
         config.write_text(text, encoding="utf-8")
-        command = ["lint-imports", "--config", str(config), "--no-cache", "--no-logo"]
+        start = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+        command = [sys.executable, "-c", start, "--config", str(config), "--no-cache", "--no-logo"]
         return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, cwd=folder).returncode
 
 

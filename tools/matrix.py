@@ -1,7 +1,7 @@
-"""Jobs of the workflow, from ``nox --json -l``: each default session once, and ``isolated`` on every Python.
+"""Jobs of the workflow, from ``nox --json -l``: each session once, and ``isolated`` on every Python.
 
-``nox --json -l | python tools/matrix.py`` prints the matrix. Which Pythons a package is for stands in its
-classifiers, so a new package or a new Python needs no edit of the workflow.
+``nox --json -l -s lint isolated | python tools/matrix.py`` prints the matrix. Which Pythons a package is
+for stands in its classifiers, so a new package or a new Python needs no edit of the workflow.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ CLASSIFIER = re.compile(r"Programming Language :: Python :: (3\.\d+)")
 def pythons(package: Package) -> list[str]:
     """Versions in the classifiers, oldest first."""
     found = [match.group(1) for text in package.project.get("classifiers", []) if (match := CLASSIFIER.fullmatch(text))]
-    return sorted(found, key=lambda version: int(version.split(".")[1]))
+    return sorted(found, key=_minor)
 
 
-def matrix(tree: Tree, sessions: list[dict[str, Any]], defaults: list[str]) -> dict[str, list[dict[str, str]]]:
-    """Rows of session and Python for the sessions named in ``defaults``."""
-    oldest = min((pythons(package)[0] for package in tree.packages if pythons(package)), default="3.11")
+def _minor(version: str) -> int:
+    return int(version.split(".")[1])
+
+
+def matrix(tree: Tree, sessions: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """Rows of session and Python for sessions as nox lists them."""
+    oldest = min((version for package in tree.packages for version in pythons(package)), key=_minor, default="3.11")
     include = []
     for session in sessions:
-        if session["name"] not in defaults:
-            continue
         package = session.get("call_spec", {}).get("name")
         everywhere = session["name"] == "isolated" and package
         versions = (pythons(tree[package]) if everywhere else []) or [oldest]
@@ -38,5 +40,4 @@ def matrix(tree: Tree, sessions: list[dict[str, Any]], defaults: list[str]) -> d
 
 
 if __name__ == "__main__":
-    listed = json.load(sys.stdin)
-    print(json.dumps(matrix(monorepo.read(), listed, sys.argv[1:] or sorted({each["name"] for each in listed}))))
+    print(json.dumps(matrix(monorepo.read(), json.load(sys.stdin))))

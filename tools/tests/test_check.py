@@ -129,7 +129,7 @@ INIT = f"{LIGHT}/src/light/__init__.py"
         ),
         (replace(f"{LIGHT}/benchmarks/results/speed.json", '"ours"', '"theirs"'), "rows[0]: ours is missing"),
         (
-            replace(".github/workflows/ci.yml", "nox -s lint", "nox -s fly"),
+            replace(".github/workflows/ci.yml", "nox -s lint", "nox --json -l -s lint fly > x"),
             "nox -s fly, which noxfile.py does not",
         ),
         (replace(".github/workflows/ci.yml", "nox -s lint", "pip install light"), "ci.yml: names light"),
