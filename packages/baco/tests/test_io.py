@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baco import io
+from baco._columns import WeightColumn
 from baco.graph import BipartiteGraph
 
 
@@ -89,6 +90,16 @@ def test_without_a_header_columns_are_positions(tmp_path: Path) -> None:
     ]
 
 
+@given(st.lists(st.from_regex(r"\A([0-9]{1,16}(\.[0-9]{0,9})?|\.[0-9]{1,9})(e-?[0-9])?\Z"), min_size=1, max_size=20))
+@settings(max_examples=200)
+def test_weights_are_read_as_python_reads_them(texts: list[str]) -> None:
+    stops = np.cumsum([len(text) for text in texts])
+    column = WeightColumn()
+    buffer = np.frombuffer("".join(texts).encode(), np.uint8)
+    column.add(buffer, stops - [len(text) for text in texts], stops, lambda row: row)
+    assert column.finish().tolist() == [float(text) for text in texts]
+
+
 def test_blank_lines_and_carriage_returns_are_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "\r\n\nuser,item\r\n1,2\r\n\r\n  \n3,4")
     assert pairs(io.read_csv(path)) == [(1, 2, 1.0), (3, 4, 1.0)]
@@ -129,13 +140,14 @@ def test_any_text_comes_back_exactly(
 SIMPLE = st.text(st.characters(categories=("L", "N", "S"), exclude_characters='",'), min_size=1, max_size=70)
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.integers(-999, 10**7), SIMPLE, st.decimals(0, 10**6, allow_nan=False), st.booleans()),
         min_size=1,
         max_size=30,
         unique_by=lambda row: row[:2],
-    )
+    ).filter(lambda rows: any(float(row[2]) > 0 for row in rows))
 )
 def test_the_array_path_agrees_with_the_csv_module(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, object, bool]]
@@ -193,6 +205,9 @@ BAD_CSV = {
         "line 2: the weight is nan; weights must be finite",
     ),
     "weight_inf": ("user,item,w\n1,2,1e999\n", {"weight": "w"}, "the weight is inf"),
+    "weight_all_zero": ("user,item,w\n1,2,0\n", {"weight": "w"}, "no interaction with positive weight"),
+    "weight_point": ("user,item,w\n1,2,.\n", {"weight": "w"}, "the weight is '.'"),
+    "weight_points": ("user,item,w\n1,2,1.2.3\n", {"weight": "w"}, "the weight is '1.2.3'"),
     "delimiter": ("user,item\n1,2\n", {"delimiter": ""}, "delimiter must be"),
     "latin1": ("user,item\n1,caf\xe9\n".encode("latin1"), {}, "not UTF-8 text: byte 15 is 0xe9.*iconv"),
     "nul": (b"user,item\n1,\x002\n", {}, "is binary: byte 12 is NUL"),

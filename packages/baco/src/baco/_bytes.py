@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-BLOCK = 1 << 22
+BLOCK = 1 << 23
 _GZIP = b"\x1f\x8b"
 # what people hand over by mistake, by its first bytes
 _KINDS = {

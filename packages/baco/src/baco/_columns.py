@@ -17,6 +17,7 @@ LineOf = Callable[[int], int]
 
 # 10^18 - 1 is the largest all-digits number that int64 holds whatever the digits
 _DIGITS = 18
+_POWERS = np.array([float(f"1e{places}") for places in range(_DIGITS)])
 # wider fields are told apart one by one: a (rows × width) matrix would waste memory on a few long ones
 _WIDE = 64
 
@@ -65,13 +66,12 @@ def parse_integers(buffer: Array, starts: Array, ends: Array) -> Array | None:
 def field_bytes(buffer: Array, starts: Array, ends: Array) -> Array:
     """Fields as one array of bytes ("S" dtype, zero-padded to a multiple of 8)."""
     lengths = ends - starts
-    longest = int(lengths.max(initial=1))
+    longest, shortest = int(lengths.max()), int(lengths.min())
     if longest > _WIDE:
         raw = buffer.tobytes()
         return np.array([raw[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
-    width = -(-longest // 8) * 8
+    width = max(8, -(-longest // 8) * 8)
     matrix = np.zeros((starts.size, width), np.uint8)
-    shortest = int(lengths.min(initial=0))
     for place in range(longest):
         if place < shortest:
             matrix[:, place] = buffer[starts + place]
@@ -185,7 +185,9 @@ class WeightColumn:
 
     def add(self, buffer: Array, starts: Array, ends: Array, line_of: LineOf) -> None:
         whole = parse_integers(buffer, starts, ends)
-        values = whole.astype(np.float64) if whole is not None else _parse_floats(buffer, starts, ends, line_of)
+        values = whole.astype(np.float64) if whole is not None else _parse_decimals(buffer, starts, ends)
+        if values is None:
+            values = _parse_floats(buffer, starts, ends, line_of)
         bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
             row = int(np.argmax(bad))
@@ -197,6 +199,32 @@ class WeightColumn:
 
     def finish(self) -> Array:
         return np.concatenate(self.parts) if self.parts else np.empty(0)
+
+
+def _parse_decimals(buffer: Array, starts: Array, ends: Array) -> Array | None:
+    """Fields of digits with at most one point, or None where there are others.
+
+    Up to 15 digits the mantissa and the power of ten are exact in float64, so their quotient is the nearest one.
+    """
+    lengths = ends - starts
+    longest, shortest = int(lengths.max()), int(lengths.min())
+    if longest > 15 or shortest < 1:
+        return None
+    mantissa = np.zeros(starts.size, np.int64)
+    decimals = np.full(starts.size, -1)  # digits behind the point; -1 before it
+    for place in range(longest):
+        rows: Any = slice(None) if place < shortest else np.flatnonzero(lengths > place)
+        digit = buffer[starts[rows] + place] - np.uint8(ord("0"))
+        point = digit == (ord(".") - ord("0")) % 256
+        behind = decimals[rows]
+        if ((digit > 9) & ~point).any() or (point & (behind >= 0)).any():
+            return None
+        mantissa[rows] = np.where(point, mantissa[rows], mantissa[rows] * 10 + digit)
+        decimals[rows] = behind + (point | (behind >= 0))
+    if (lengths == (decimals >= 0)).any():  # a point and no digit
+        return None
+    result: Array = mantissa / _POWERS[np.maximum(decimals, 0)]
+    return result
 
 
 def _parse_floats(buffer: Array, starts: Array, ends: Array, line_of: LineOf) -> Array:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,7 @@ def read_csv(
     values = weights.finish() if weights is not None else None
     rows, user_ids = users.finish()
     columns, item_ids = items.finish()
-    return _graph(rows, columns, values, user_ids, item_ids)
+    return _graph(path, rows, columns, values, user_ids, item_ids)
 
 
 def read_lightgcn(path: str | Path, *, verbose: int = 0) -> BipartiteGraph:
@@ -192,9 +194,11 @@ def read_npz(path: str | Path, *, key: str | None = None) -> BipartiteGraph:
             raise ValueError(
                 f"{path} is a damaged sparse matrix ({problem}); save it with scipy.sparse again"
             ) from None
-        return BipartiteGraph.from_scipy(matrix)
+        with _naming(path):
+            return BipartiteGraph.from_scipy(matrix)
     if {"users", "items"} <= arrays.keys() and key is None:
-        return BipartiteGraph.from_arrays(arrays["users"], arrays["items"], arrays.get("weights"))
+        with _naming(path):
+            return BipartiteGraph.from_arrays(arrays["users"], arrays["items"], arrays.get("weights"))
     if "user_codes" in arrays and "header" in arrays:
         raise ValueError(f"{path} is a baco codebook, not interactions; read it with Codebook.load or `baco report`")
     lists = {n: a for n, a in arrays.items() if a.ndim == 2 and a.shape[0] == 2 and a.dtype.kind in "iu"}
@@ -272,19 +276,24 @@ def read_parquet(
     values = _parquet_weights(path, table.column(wanted[2]), wanted[2]) if weight is not None else None
     rows, user_ids = _parquet_ids(path, table.column(wanted[0]), "user")
     columns, item_ids = _parquet_ids(path, table.column(wanted[1]), "item")
-    return _graph(rows, columns, values, user_ids, item_ids)
+    return _graph(path, rows, columns, values, user_ids, item_ids)
 
 
-def _graph(rows: Array, columns: Array, values: Array | None, user_ids: Array, item_ids: Array) -> BipartiteGraph:
-    return BipartiteGraph.from_arrays(
-        rows,
-        columns,
-        values,
-        n_users=len(user_ids),
-        n_items=len(item_ids),
-        user_ids=user_ids,
-        item_ids=item_ids,
-    )
+def _graph(
+    path: Path, rows: Array, columns: Array, values: Array | None, user_ids: Array, item_ids: Array
+) -> BipartiteGraph:
+    sizes = {"n_users": len(user_ids), "n_items": len(item_ids)}
+    with _naming(path):
+        return BipartiteGraph.from_arrays(rows, columns, values, **sizes, user_ids=user_ids, item_ids=item_ids)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what the graph has to say about its content."""
+    try:
+        yield
+    except ValueError as problem:
+        raise ValueError(f"{path}: {problem}") from None
 
 
 def _sniff_format(path: Path) -> str:
