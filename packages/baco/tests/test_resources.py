@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from baco import BACO
+from baco._solver.blocks import edge_blocks
 
 PEAK = """
 import json, numpy as np, scipy.sparse as sp
@@ -57,18 +61,14 @@ def test_peak_memory_follows_edges_and_ids():
 
 
 def test_a_second_process_compiles_nothing():
-    run(CACHE)
-    second = run(CACHE)
-    assert second["misses"] == 0
-    assert second["hits"] > 0
+    BACO(rows=4).fit(np.ones((5, 5)))  # this process compiles, or finds compiled, what the next one needs
+    told = run(CACHE)
+    assert told["misses"] == 0
+    assert told["hits"] > 0
 
 
 def test_threads_share_one_scratch_size():
     """A node of a million neighbours does not make every block pay for it."""
-    import numpy as np
-
-    from baco._solver.blocks import edge_blocks
-
     degrees = np.concatenate([[1_000_000], np.full(50_000, 20)])
     blocks = edge_blocks(np.concatenate([[0], np.cumsum(degrees)]))
     assert blocks[0] == (0, 1)
