@@ -22,6 +22,8 @@ TRIAL_SWEEPS = 2.5
 POLISH_SWEEPS = 2
 #: Below this share of the first guess the volume term decides hardly any move; the trial then runs until it stalls.
 FLOOR = 1e-3
+#: A trial that stops this close above the budget is taken too: merging the last few clusters costs next to nothing.
+NEAR = 1.05
 #: Sweeps before a trial is judged: on sparse graphs rows fall slowly for three sweeps, then fast.
 _LEAST_SWEEPS = 4
 
@@ -86,11 +88,11 @@ def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, 
             break
         if last and not coarsen:
             gamma = floor  # nothing but a tiny gamma can still help
-        limit = 2 * patience if last and coarsen else patience
-        trial = run_trial(engine, gamma, budget, limit, patient=last, exact=coarsen, show=show)
+        trial = run_trial(engine, gamma, budget, patience, patient=last, exact=coarsen, show=show)
         trials.append(trial)
         narrow = low is not None and high is not None and high.gamma < 1.5 * low.gamma
-        if last or narrow or (trial.met and trial.length > max_sweeps - 1):
+        near = coarsen and not trial.met and trial.rows <= NEAR * budget
+        if last or narrow or near or (trial.met and trial.length > max_sweeps - 1):
             break
         if trial.met:
             low = trial
@@ -100,7 +102,7 @@ def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, 
             gamma = trial.gamma / min(max((trial.rows / budget) ** 3, 1.3), 30.0)
         if low is not None and high is not None:
             gamma = float(np.sqrt(low.gamma * high.gamma))
-    if not trial.met and low is not None:
+    if not trial.met and not near and low is not None:
         trial = low
         engine.set_labels(*trial.labels)
     if not trial.met:
@@ -134,8 +136,11 @@ def run_trial(
             return Trial(gamma, sweeps, True, engine.labels())
         if sweeps[-1].moves == 0:
             break
-        if not patient and len(sweeps) >= _LEAST_SWEEPS and _expected_rows(sweeps) > 1.1 * budget:
-            break
+        if len(sweeps) >= _LEAST_SWEEPS:
+            expected = _expected_rows(sweeps)
+            close = exact and rows <= NEAR * budget and expected > budget
+            if close or (not patient and expected > 1.1 * budget):
+                break
     return Trial(gamma, sweeps, False, engine.labels())
 
 
