@@ -409,3 +409,18 @@ def test_gowalla_as_lightgcn_text(spk_data) -> None:  # type: ignore[no-untyped-
 def test_beauty_as_an_edge_list_by_key(spk_data) -> None:  # type: ignore[no-untyped-def]
     graph = io.read_interactions(spk_data("interactions/beauty/beauty.npz"), key="train")
     assert (graph.n_users, graph.n_items, graph.n_edges) == (22_363, 12_101, 158_801)
+
+
+# --- ids as given
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "b"], ["b", "a", "b"], ["c", "b", "a"], ["a", "b", "c"]])
+def test_row_ids_must_differ_sorted_or_not(ids: list[str]) -> None:
+    edges = ([0, 1, 2], [0, 0, 0])
+    if len(set(ids)) == 3:
+        graph = BipartiteGraph.from_arrays(*edges, n_users=3, n_items=1, user_ids=np.array(ids))
+        assert graph.user_ids is not None
+        assert graph.user_ids.tolist() == ids
+        return
+    with pytest.raises(ValueError, match="user_ids repeat"):
+        BipartiteGraph.from_arrays(*edges, n_users=3, n_items=1, user_ids=np.array(ids))
