@@ -17,7 +17,7 @@ Show = Callable[[Sweep, float], None]
 #: First guess of the resolution, as a share of the one at which evenly sized clusters would just hold together.
 FIRST_GUESS = 0.006
 #: Sweeps spent on trials, in units of ``max_sweeps``, before the best trial so far is taken.
-TRIAL_SWEEPS = 2.5
+TRIAL_SWEEPS = 2.0
 #: Polishing sweeps once the budget is met; each raises the objective at equal rows.
 POLISH_SWEEPS = 2
 #: Below this share of the first guess the volume term decides hardly any move; the trial then runs until it stalls.
