@@ -69,9 +69,7 @@ def _gather_sums(found, degree, edge_weights, begin, keys, sums, used):
 
 
 @njit(cache=True, nogil=True)
-def propose(
-    indptr, indices, edge_weights, mass, scale, own, other, volume, keepers, stay, target, gain, start, stop
-):
+def propose(indptr, indices, edge_weights, mass, scale, own, other, volume, keepers, stay, target, gain, start, stop):
     """Best neighbouring label of nodes ``start..stop``; fills ``target`` and ``gain``.
 
     Only the other side's labels and volumes are read, so the nodes of one side do not influence each other:
@@ -129,7 +127,7 @@ def propose(
 
 
 @njit(cache=True, nogil=True)
-def apply_until(order, own, target, counts, other_counts, rows, budget):
+def apply_until(order, own, target, counts, rows, budget):
     """Make the proposed moves in ``order`` until at most ``budget`` rows are left; returns (rows, moves)."""
     moves = 0
     for node in order:
@@ -234,9 +232,7 @@ def sequential_sweep(
 
 
 @njit(cache=True, nogil=True)
-def further_labels(
-    indptr, indices, edge_weights, mass, scale, own, other, volume, held, chosen, start, stop
-):
+def further_labels(indptr, indices, edge_weights, mass, scale, own, other, volume, held, chosen, start, stop):
     """The best labels of a node besides its own, best first, into ``chosen[node]``; ``-1`` where none is left.
 
     Candidates are the labels of the node's neighbours that some node of its own side holds (``held``). Ties:
