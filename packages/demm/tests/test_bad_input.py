@@ -214,9 +214,7 @@ def test_disconnected_and_bipartite_relations_give_finite_results():
     for solver in ("neumann", "chebyshev", "cg", "direct"):
         model = DEMMPlus(3, solver=solver, random_state=0).fit([pieces, bipartite], X)
         assert np.isfinite(model.features_).all()
-    assert DEMMNA(3, relation_weights=[1.0, 0.0], random_state=0).fit([pieces, bipartite]).labels_.shape == (
-        30,
-    )
+    assert DEMMNA(3, relation_weights=[1.0, 0.0], random_state=0).fit([pieces, bipartite]).labels_.shape == (30,)
 
 
 def test_weights_over_sixty_orders_of_magnitude_stay_finite():

@@ -45,9 +45,7 @@ def test_frobenius_norms_of_the_small_case(small):
 def test_first_round_before_row_scaling(small):
     case, relations, X = small
     graph = as_graph(relations)
-    backend = NumbaBackend(
-        build_operators(graph, dtype=np.float64, compress=False, pool=RowPool(1)), RowPool(1)
-    )
+    backend = NumbaBackend(build_operators(graph, dtype=np.float64, compress=False, pool=RowPool(1)), RowPool(1))
     series = neumann(backend, [0.5, 0.5], X, alpha=case["alpha"], n_hops=case["n_hops"], tail=True)
     np.testing.assert_allclose(series, case["H_first_unscaled"], atol=1e-6)
     for solver in (chebyshev, conjugate_gradient):
@@ -113,8 +111,6 @@ def test_learned_weights_on_public_files(name, known, spk_data):
     load, file = LOADERS[name]
     data = load(spk_data(file))
     case = known["learned_weights"][name]
-    model = demm.DEMMPlus(data.n_clusters, random_state=0, n_init=1, **case["settings"]).fit(
-        data.graph, data.X
-    )
+    model = demm.DEMMPlus(data.n_clusters, random_state=0, n_init=1, **case["settings"]).fit(data.graph, data.X)
     found = dict(zip(model.relation_names_, model.relation_weights_, strict=True))
     assert found == pytest.approx(case["weights"], abs=0.005)

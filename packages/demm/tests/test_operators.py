@@ -48,9 +48,7 @@ def test_product_equals_scipy_for_every_width(random_graph, dtype, weighted, d):
     tolerance = 1e-6 if dtype == np.float32 else 1e-13
     np.testing.assert_allclose(product(operator, x, RowPool(1)), expected, atol=tolerance * 10)
     quadratic = np.sum(x.astype(np.float64) * expected)
-    assert operator.quadratic(x, RowPool(1)) == pytest.approx(
-        quadratic, rel=tolerance * 100, abs=tolerance * 100
-    )
+    assert operator.quadratic(x, RowPool(1)) == pytest.approx(quadratic, rel=tolerance * 100, abs=tolerance * 100)
 
 
 @pytest.mark.parametrize("loops", [True, False])
@@ -74,9 +72,7 @@ def test_open_twins_compress_too():
     assert isinstance(operator, TwinOperator)
     assert operator.n_classes == 2
     x = np.random.default_rng(0).standard_normal((80, 5))
-    np.testing.assert_allclose(
-        product(operator, x, RowPool(1)), normalised_adjacency(graph[0]) @ x, atol=1e-12
-    )
+    np.testing.assert_allclose(product(operator, x, RowPool(1)), normalised_adjacency(graph[0]) @ x, atol=1e-12)
 
 
 def test_a_class_longer_than_a_segment_is_summed_whole():
@@ -145,8 +141,7 @@ def test_backends_agree_on_every_solver(random_graph, solver):
     ]
     x = np.random.default_rng(0).standard_normal((80, 7))
     first, second = (
-        getattr(_stage1, solver)(backend, [0.3, 0.7], x, alpha=5.0, n_hops=9, tail=True)
-        for backend in backends
+        getattr(_stage1, solver)(backend, [0.3, 0.7], x, alpha=5.0, n_hops=9, tail=True) for backend in backends
     )
     np.testing.assert_allclose(first, second, atol=1e-12)
 
@@ -157,9 +152,7 @@ def test_torch_backend_agrees_with_numba(random_graph):
     from demm.operators import TorchBackend
 
     graph = as_graph([random_graph(80, 0.08, 1, isolated=4), random_graph(80, 0.2, 2)])
-    numba = NumbaBackend(
-        build_operators(graph, dtype=np.float64, compress="auto", pool=RowPool(1)), RowPool(1)
-    )
+    numba = NumbaBackend(build_operators(graph, dtype=np.float64, compress="auto", pool=RowPool(1)), RowPool(1))
     torch = TorchBackend([normalised_adjacency(relation) for relation in graph])
     x = np.random.default_rng(0).standard_normal((80, 7))
     for solver in (neumann, chebyshev, conjugate_gradient):
@@ -167,6 +160,16 @@ def test_torch_backend_agrees_with_numba(random_graph):
         theirs = torch.to_numpy(solver(torch, [0.3, 0.7], torch.asarray(x), alpha=5.0, n_hops=9))
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
         assert torch.quadratic(0, torch.asarray(ours)) == pytest.approx(numba.quadratic(0, ours))
+
+
+def test_a_panel_of_another_layout_is_refused(random_graph):
+    from numba.core.errors import TypingError
+
+    (operator,) = build_operators(
+        as_graph([random_graph(20, 0.3, 0)]), dtype=np.float64, compress=False, pool=RowPool(1)
+    )
+    with pytest.raises(TypingError, match="C-contiguous"):
+        operator.quadratic(np.asfortranarray(np.ones((20, 8))), RowPool(1))
 
 
 def test_row_blocks_cover_every_row_once():

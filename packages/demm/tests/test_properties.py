@@ -32,9 +32,7 @@ def adjacency(n, density, seed, *, weighted=False, connected=False, loops=False)
 
 def backend_of(relations, **options):
     graph = as_graph(relations, **options)
-    return NumbaBackend(
-        build_operators(graph, dtype=np.float64, compress="auto", pool=RowPool(1)), RowPool(1)
-    )
+    return NumbaBackend(build_operators(graph, dtype=np.float64, compress="auto", pool=RowPool(1)), RowPool(1))
 
 
 def fit(relations, X, **options):
@@ -119,9 +117,7 @@ def test_6_neumann_converges_within_its_bound_and_chebyshev_beats_it(n, seed, al
     X = np.random.default_rng(seed).standard_normal((n, 3))
     matrices = [normalised_adjacency(as_graph([adjacency(n, 0.3, seed, connected=True)])[0])]
     second = adjacency(n, 0.5, seed + 1)
-    matrices.append(
-        normalised_adjacency(as_graph([second])[0]) if second.nnz else sp.csr_array((n, n), dtype=float)
-    )
+    matrices.append(normalised_adjacency(as_graph([second])[0]) if second.nnz else sp.csr_array((n, n), dtype=float))
     w = [0.4, 0.6]
     exact = direct(matrices, w, X, alpha=alpha)
     eigenvalues = np.linalg.eigvalsh(sum(wi * m.toarray() for wi, m in zip(w, matrices, strict=True)))
@@ -245,9 +241,7 @@ def test_11_twin_and_metapath_operators_equal_rows_and_products(n_groups, size, 
 
 def test_12_count_sketch_is_unbiased(random_graph):
     a = random_graph(40, 0.2, 0, weighted=True, loops=True, isolated=2)
-    (operator,) = build_operators(
-        as_graph([a], binarize=False), dtype=np.float64, compress=False, pool=RowPool(1)
-    )
+    (operator,) = build_operators(as_graph([a], binarize=False), dtype=np.float64, compress=False, pool=RowPool(1))
     H = np.random.default_rng(1).standard_normal((40, 4))
     exact = dirichlet_energy(H, a)
     draws = [np.sum((H.T @ count_sketch(operator, "a", 10, seed)) ** 2) for seed in range(200)]

@@ -60,9 +60,7 @@ def structural_features(backend: NumbaBackend, relation: int, rng: np.random.Ran
     return centre_rows(current)
 
 
-def agreements(
-    backend: NumbaBackend, X: np.ndarray, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
+def agreements(backend: NumbaBackend, X: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Agreement of every relation with the attributes (column 0) and with every relation's structure.
 
     Returns:

@@ -132,17 +132,13 @@ class MultiRelationalClustering(ClusterMixin, BaseEstimator):  # type: ignore[mi
             unknown = [name for name in given if name not in names]
             missing = [name for name in names if name not in given]
             if unknown or missing:
-                raise ValueError(
-                    f"relation_weights names {sorted(map(str, given))}, expected exactly {list(names)}"
-                )
+                raise ValueError(f"relation_weights names {sorted(map(str, given))}, expected exactly {list(names)}")
             given = [given[name] for name in names]
         weights = np.asarray(given, dtype=np.float64)
         if weights.shape != (n,):
             raise ValueError(f"relation_weights has shape {weights.shape}, expected ({n},): one per relation")
         if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
-            raise ValueError(
-                f"relation_weights={weights.tolist()}: expected weights >= 0 with a positive sum"
-            )
+            raise ValueError(f"relation_weights={weights.tolist()}: expected weights >= 0 with a positive sum")
         return weights / weights.sum(), False
 
     # ---- preparation ----------------------------------------------------------------------------------

@@ -259,7 +259,8 @@ class DEMMPlus(MultiRelationalClustering):
         with clock.phase("embedding"):
             if self.embedding == "features":
                 self.embedding_ = centre_rows(self.features_)
-                self.n_iter_sinkhorn_, self._drawn = 0, {}
+                self.n_iter_sinkhorn_ = 0
+                self._drawn: dict[str, Any] = {}
             else:
                 self.embedding_, self.n_iter_sinkhorn_, self._drawn = embed(
                     self.features_,
@@ -378,9 +379,7 @@ class DEMMNA(DEMMPlus):
         """
         del y
         if X is not None:
-            raise ValueError(
-                "DEMMNA clusters without attributes; pass X=None, or use DEMMPlus(...).fit(graph, X)"
-            )
+            raise ValueError("DEMMNA clusters without attributes; pass X=None, or use DEMMPlus(...).fit(graph, X)")
         self._check_parameters()
         clock = Clock()
         rng = self._rng()
@@ -474,7 +473,7 @@ class DEMM(MultiRelationalClustering):
                 matrices = prepared.matrices()
 
                 def solve(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                    H = stage1.direct(matrices, w, panel, alpha=self.alpha).astype(self.dtype)
+                    H = np.ascontiguousarray(stage1.direct(matrices, w, panel, alpha=self.alpha), self.dtype)
                     norms = prepared.backend.normalise_rows(H)
                     return H, norms
 

@@ -86,9 +86,7 @@ def check_attributes(X: Any, n_nodes: int | None) -> Any:
     if X.dtype.kind not in "biuf":
         raise TypeError(f"X has dtype {X.dtype}, expected numbers")
     if n_nodes is not None and X.shape[0] != n_nodes:
-        raise ValueError(
-            f"X has {X.shape[0]} rows but the graph has {n_nodes} nodes; expected one row per node"
-        )
+        raise ValueError(f"X has {X.shape[0]} rows but the graph has {n_nodes} nodes; expected one row per node")
     if X.shape[1] == 0:
         raise ValueError("X has no features; pass X=None to cluster by the graph alone")
     if X.dtype.kind == "f":
@@ -173,9 +171,7 @@ def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
     return total / X.shape[0], square / X.shape[0]
 
 
-def _principal_components(
-    fitted: FeatureMap, X: Any, d: int, random_state: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _principal_components(fitted: FeatureMap, X: Any, d: int, random_state: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and the top ``d`` eigenvectors of the covariance of the weighted attributes."""
     n, n_features = X.shape
     if n_features > WIDE and not isinstance(X, np.memmap):

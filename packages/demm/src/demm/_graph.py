@@ -134,9 +134,7 @@ def as_graph(
     named = _named(graph)
     n = _count_nodes(named, n_nodes)
     with RowPool(n_jobs) as pool:
-        relations = tuple(
-            _canonical(name, given, n, binarize, self_loops, directed, pool) for name, given in named
-        )
+        relations = tuple(_canonical(name, given, n, binarize, self_loops, directed, pool) for name, given in named)
     if all(relation.n_entries == 0 for relation in relations):
         raise ValueError("no relation has an edge: there is nothing to cluster by; pass at least one edge")
     for relation in relations:
@@ -170,9 +168,7 @@ def normalised_adjacency(relation: Relation, dtype: Any = np.float64) -> sp.csr_
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if not any(
-        value is option or (isinstance(value, type(option)) and value == option) for option in allowed
-    ):
+    if not any(value is option or (isinstance(value, type(option)) and value == option) for option in allowed):
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, allowed))}")
 
 
@@ -259,9 +255,7 @@ def _canonical(
     if isinstance(given, Relation):
         size = given.incidence.shape[0] if given.incidence is not None else given.indptr.shape[0] - 1
         if size != n:
-            raise ValueError(
-                f"relation {name!r} has {size} nodes, expected {n} as in X or the other relations"
-            )
+            raise ValueError(f"relation {name!r} has {size} nodes, expected {n} as in X or the other relations")
         if given.incidence is not None:
             return Relation(name, given.indptr, given.indices, None, given.incidence, self_loops)
         if self_loops == "keep":
@@ -271,9 +265,7 @@ def _canonical(
     matrix = _check_matrix(name, _to_array(given), n)
     if not _is_symmetric(matrix, binarize, pool):
         if directed == "error":
-            raise ValueError(
-                f"relation {name!r} is not symmetric; pass max(A, A.T), or directed='symmetrize'"
-            )
+            raise ValueError(f"relation {name!r} is not symmetric; pass max(A, A.T), or directed='symmetrize'")
         warnings.warn(
             f"relation {name!r} is directed (not symmetric); it is used as max(A, A.T)",
             UserWarning,
@@ -288,8 +280,7 @@ def _check_incidence(name: str, given: Any, n: int) -> sp.csr_array:
     incidence = sp.csr_array(given if sp.issparse(given) else np.asarray(given))
     if incidence.ndim != 2 or incidence.shape[0] != n:
         raise ValueError(
-            f"relation {name!r}: Metapath incidence has shape {incidence.shape}, "
-            f"expected [{n} nodes, objects]"
+            f"relation {name!r}: Metapath incidence has shape {incidence.shape}, expected [{n} nodes, objects]"
         )
     _check_values(name, incidence.data)
     incidence = incidence.astype(np.float64)  # a copy: the caller's matrix stays as it is
@@ -310,9 +301,7 @@ def _check_matrix(name: str, given: Any, n: int) -> sp.csr_array:
             "edge_index of shape [2, edges], or Metapath(B) for an incidence matrix B"
         )
     if given.shape[0] != n:
-        raise ValueError(
-            f"relation {name!r} has {given.shape[0]} nodes, expected {n} as in X or the other relations"
-        )
+        raise ValueError(f"relation {name!r} has {given.shape[0]} nodes, expected {n} as in X or the other relations")
     if sp.issparse(given) and given.dtype.kind not in "biuf":
         raise TypeError(f"relation {name!r} has dtype {given.dtype}, expected bool, integer or float")
     matrix = sp.csr_array(given)
@@ -402,8 +391,7 @@ def _warn_if_empty(relation: Relation) -> None:
     lengths = np.diff(relation.indptr)
     if lengths.max() <= 1 and np.array_equal(relation.indices, np.flatnonzero(lengths)):
         warnings.warn(
-            f"relation {relation.name!r} holds self-loops only: it links no two nodes and says nothing "
-            "about clusters",
+            f"relation {relation.name!r} holds self-loops only: it links no two nodes and says nothing about clusters",
             UserWarning,
             stacklevel=4,
         )

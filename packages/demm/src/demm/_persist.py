@@ -120,17 +120,13 @@ def load(folder: str | os.PathLike[str]) -> Any:
     try:
         description = json.loads((place / "model.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{place / 'model.json'} is not there; expected a folder written by save()"
-        ) from None
+        raise FileNotFoundError(f"{place / 'model.json'} is not there; expected a folder written by save()") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{place / 'model.json'} is not JSON: {error}") from error
     if not isinstance(description, dict) or description.get("schema") != SCHEMA:
         raise ValueError(f"{place}: got schema {description.get('schema')!r}, expected {SCHEMA}")
     if description.get("class") not in CLASSES:
-        raise ValueError(
-            f"{place}: got class {description.get('class')!r}, expected one of {', '.join(CLASSES)}"
-        )
+        raise ValueError(f"{place}: got class {description.get('class')!r}, expected one of {', '.join(CLASSES)}")
     model = getattr(_demm, description["class"])(**description["parameters"])
     for name, value in description["results"].items():
         if name in PLAIN:

@@ -26,9 +26,7 @@ def predict_labels(model: DEMMPlus, graph: Any, X: Any) -> np.ndarray:
     if spectral and X is not None:
         raise ValueError("this model was fitted without attributes; pass X=None")
     if not spectral and X is None:
-        raise ValueError(
-            f"this model was fitted with {model.n_features_in_} attributes; pass X for the new nodes"
-        )
+        raise ValueError(f"this model was fitted with {model.n_features_in_} attributes; pass X for the new nodes")
     unscaled = model.features_ * model._norms[:, None].astype(model.features_.dtype)
     diffused = np.zeros((n_new, unscaled.shape[1]), dtype=np.float64)
     for r, (link, weight) in enumerate(zip(links, model.relation_weights_, strict=True)):
@@ -48,9 +46,7 @@ def predict_labels(model: DEMMPlus, graph: Any, X: Any) -> np.ndarray:
         assert model._feature_map is not None
         panel = model._feature_map.transform(X, np.float64)
         if panel.shape[0] != n_new:
-            raise ValueError(
-                f"X has {panel.shape[0]} rows but the relations have {n_new}; expected the same new nodes"
-            )
+            raise ValueError(f"X has {panel.shape[0]} rows but the relations have {n_new}; expected the same new nodes")
         H = (panel + model.alpha * diffused) / (1.0 + model.alpha)
     norms = np.linalg.norm(H, axis=1, keepdims=True)
     H = np.where(norms > 0, H / np.where(norms > 0, norms, 1.0), 1.0 / np.sqrt(H.shape[1]))

@@ -214,18 +214,14 @@ def search(
     base = DEMMPlus(max(candidates), n_jobs=n_jobs, random_state=random_state, **fixed)
     base._check_parameters()
     if base.backend != "numba" or base.solver != "neumann":
-        raise ValueError(
-            "the search shares powers of the Neumann series; backend and solver cannot be chosen"
-        )
+        raise ValueError("the search shares powers of the Neumann series; backend and solver cannot be chosen")
     return _Search(base, candidates, n_trials, relation_guard, verbose).run(graph, X)
 
 
 class _Search:
     """One run of ``search``: the steps share the graph, its operators and the random numbers."""
 
-    def __init__(
-        self, base: DEMMPlus, candidates: list[int], n_trials: int | str, guard: bool, verbose: int
-    ) -> None:
+    def __init__(self, base: DEMMPlus, candidates: list[int], n_trials: int | str, guard: bool, verbose: int) -> None:
         self.base, self.candidates, self.n_trials = base, candidates, n_trials
         self.guard, self.verbose = guard, verbose
         self.rng = base._rng()
@@ -250,9 +246,7 @@ class _Search:
             best = int(np.argmax([trial["score"] for trial in trials]))
             agreed = self._agreement(trials, partitions, best)
             attributes = self._kmeans(centre_rows(panel), trials[best]["n_clusters"])[0]
-        params = {
-            key: trials[best][key] for key in ("n_clusters", "alpha", "n_hops", "n_components", "self_loops")
-        }
+        params = {key: trials[best][key] for key in ("n_clusters", "alpha", "n_hops", "n_components", "self_loops")}
         params["relation_weights"] = dict(zip(read.names, weights.tolist(), strict=True))
         params["embedding"] = "features"
         model = base.__class__(**{**base.get_params(deep=False), **params, "random_state": base.random_state})
@@ -262,9 +256,7 @@ class _Search:
         ari = self._compare(model.labels_, attributes)
         for note in self.notes:
             warnings.warn(note, UserWarning, stacklevel=4)
-        return SearchResult(
-            params, model, trials, agreed, related, uninformative, attributes, ari, self.notes
-        )
+        return SearchResult(params, model, trials, agreed, related, uninformative, attributes, ari, self.notes)
 
     @staticmethod
     def _name(options: dict[str, MultiRelationalGraph], graph: MultiRelationalGraph) -> str:
@@ -370,9 +362,7 @@ class _Search:
         with warnings.catch_warnings(), kmeans_threads(seen, k):
             warnings.filterwarnings("ignore", category=ConvergenceWarning)
             fits = [KMeans(k, n_init=1, random_state=seed).fit(seen) for seed in range(STARTS)]
-        pairs = [
-            adjusted_rand_score(fits[i].labels_, fits[j].labels_) for i in range(STARTS) for j in range(i)
-        ]
+        pairs = [adjusted_rand_score(fits[i].labels_, fits[j].labels_) for i in range(STARTS) for j in range(i)]
         best = min(fits, key=lambda fit: float(fit.inertia_))
         labels = best.labels_ if self.sample is None else best.predict(rows)
         few = min(SILHOUETTE_SAMPLE, seen.shape[0])

@@ -45,9 +45,7 @@ def parse_bytes(value: int | str | None) -> int | None:
     return int(number)
 
 
-def make_solver(
-    model: DEMMPlus, prepared: Prepared, X: np.ndarray
-) -> Callable[[np.ndarray], tuple[Any, np.ndarray]]:
+def make_solver(model: DEMMPlus, prepared: Prepared, X: np.ndarray) -> Callable[[np.ndarray], tuple[Any, np.ndarray]]:
     """weights -> (unit-row H, row lengths before)."""
     backend = prepared.backend
     if model.solver == "direct":

@@ -55,9 +55,7 @@ def spectral_alternation(
     return result, last[0]
 
 
-def top_eigenpairs(
-    prepared: Prepared, weights: np.ndarray, k: int, start: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def top_eigenpairs(prepared: Prepared, weights: np.ndarray, k: int, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues of ``sum_r w_r Ahat_r`` and their vectors, signs fixed by the largest entry."""
     n = prepared.graph.n_nodes
     dtype = prepared.operators[0].inverse_root.dtype

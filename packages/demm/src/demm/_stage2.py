@@ -212,8 +212,7 @@ def assign_clusters(
     found = np.unique(labels).shape[0]
     if found < n_clusters:
         warnings.warn(
-            f"only {found} of {n_clusters} clusters hold a node: fewer distinct nodes than clusters; "
-            "lower n_clusters",
+            f"only {found} of {n_clusters} clusters hold a node: fewer distinct nodes than clusters; lower n_clusters",
             UserWarning,
             stacklevel=4,
         )

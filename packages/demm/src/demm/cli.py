@@ -79,9 +79,7 @@ def _read_attributes(path: Path) -> Any:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     if path.suffix == ".npz":
         return sp.load_npz(path)
-    raise ValueError(
-        f"{path.name}: got suffix {path.suffix!r}, expected .npy, or .npz of scipy.sparse.save_npz"
-    )
+    raise ValueError(f"{path.name}: got suffix {path.suffix!r}, expected .npy, or .npz of scipy.sparse.save_npz")
 
 
 def _write_labels(path: Path, ids: Any, labels: Any) -> None:
@@ -127,9 +125,7 @@ def fit(
     beta: Annotated[float, typer.Option(help="Penalty on sparse relations.")] = 4.0,
     hops: Annotated[int, typer.Option(help="Hops per round.")] = 10,
     components: Annotated[int, typer.Option(help="Dimensions of the PCA.")] = 128,
-    features: Annotated[
-        str, typer.Option(help="auto, tfidf, l2, standardize, none or precomputed.")
-    ] = "auto",
+    features: Annotated[str, typer.Option(help="auto, tfidf, l2, standardize, none or precomputed.")] = "auto",
     weights: Annotated[str, typer.Option(help="learn or uniform.")] = "learn",
     auto: Annotated[bool, typer.Option("--auto", help="Choose settings without labels first.")] = False,
     model: Annotated[Path | None, typer.Option(help="Also save the fitted model to this folder.")] = None,
@@ -181,9 +177,7 @@ def fit(
 def convert(
     edges: Annotated[Path, typer.Argument(help="Edge table with columns src, dst, relation[, weight].")],
     store: Annotated[Path, typer.Argument(help="Folder to write.")],
-    x: Annotated[
-        Path | None, typer.Option("--x", help="Attributes: .npy or sparse .npz, in node order.")
-    ] = None,
+    x: Annotated[Path | None, typer.Option("--x", help="Attributes: .npy or sparse .npz, in node order.")] = None,
     as_json: Json = False,
 ) -> None:
     """Turn an edge table into a store that fit can memory-map."""

@@ -60,9 +60,7 @@ def make_multirelational(
         random_state: seed; the same seed gives the same graph in this version of the generator.
     """
     if len(degrees) != len(mixing):
-        raise ValueError(
-            f"got {len(degrees)} degrees and {len(mixing)} mixing shares; expected one of each a relation"
-        )
+        raise ValueError(f"got {len(degrees)} degrees and {len(mixing)} mixing shares; expected one of each a relation")
     if not 1 <= n_clusters <= n_nodes:
         raise ValueError(f"n_clusters={n_clusters}: expected 1 to n_nodes={n_nodes}")
     rng = np.random.default_rng(random_state)
@@ -86,9 +84,7 @@ def make_multirelational(
             lonely = rng.random(n_nodes) < isolated
             keep &= ~lonely[source] & ~lonely[target]
         source, target = source[keep], target[keep]
-        half = sp.coo_array(
-            (np.ones(source.shape[0], np.float32), (source, target)), shape=(n_nodes, n_nodes)
-        )
+        half = sp.coo_array((np.ones(source.shape[0], np.float32), (source, target)), shape=(n_nodes, n_nodes))
         matrix = sp.csr_array(half + half.T)
         matrix.data[:] = 1
         matrix.sort_indices()
@@ -118,9 +114,7 @@ def load_acm(path: str | os.PathLike[str]) -> Dataset:
     missing = [key for key in ("PLP", "PAP", "feature", "label") if key not in content]
     if missing:
         raise ValueError(f"{file.name} lacks {', '.join(missing)}; expected the ACM3025 file of O2MAC")
-    graph = {
-        name: sp.csr_array(content[key].astype(np.float32)) for name, key in (("PSP", "PLP"), ("PAP", "PAP"))
-    }
+    graph = {name: sp.csr_array(content[key].astype(np.float32)) for name, key in (("PSP", "PLP"), ("PAP", "PAP"))}
     return Dataset("ACM", graph, sp.csr_array(content["feature"]), np.argmax(content["label"], axis=1))
 
 

@@ -37,9 +37,7 @@ def from_edges(
     """
     src, dst = np.asarray(src), np.asarray(dst)
     if src.ndim != 1 or src.shape != dst.shape:
-        raise ValueError(
-            f"src has shape {src.shape} and dst {dst.shape}; expected two columns of equal length"
-        )
+        raise ValueError(f"src has shape {src.shape} and dst {dst.shape}; expected two columns of equal length")
     if src.shape[0] == 0:
         raise ValueError("the edge table is empty; expected at least one edge")
     if n_nodes is None:
@@ -51,9 +49,7 @@ def from_edges(
         if ends.dtype.kind not in "iu" or ends.min() < 0 or ends.max() >= n_nodes:
             raise ValueError(f"node ids must be whole numbers from 0 to {n_nodes - 1} when n_nodes is given")
         ids, n = np.arange(n_nodes), n_nodes
-    weights = (
-        np.ones(src.shape[0], dtype=np.float32) if weight is None else np.asarray(weight, dtype=np.float64)
-    )
+    weights = np.ones(src.shape[0], dtype=np.float32) if weight is None else np.asarray(weight, dtype=np.float64)
     if weights.shape != src.shape:
         raise ValueError(f"weight has shape {weights.shape}, expected {src.shape}: one per edge")
     kinds = np.full(src.shape[0], "edges") if relation is None else np.asarray(relation).astype(str)
@@ -116,9 +112,7 @@ def _read_text(file: Path, separator: str) -> dict[str, np.ndarray]:
             if not row:
                 continue
             if len(row) != len(header):
-                raise ValueError(
-                    f"{file.name}, line {rows.line_num}: got {len(row)} fields, expected {len(header)}"
-                )
+                raise ValueError(f"{file.name}, line {rows.line_num}: got {len(row)} fields, expected {len(header)}")
             for column, value in zip(columns, row, strict=True):
                 column.append(value)
     table = {name: np.array(column) for name, column in zip(header, columns, strict=True)}
@@ -129,9 +123,7 @@ def _read_text(file: Path, separator: str) -> dict[str, np.ndarray]:
                 table[name] = table[name].astype(kind)
             except ValueError:
                 if name == "weight":
-                    raise ValueError(
-                        f"{file.name}: column weight holds something that is not a number"
-                    ) from None
+                    raise ValueError(f"{file.name}: column weight holds something that is not a number") from None
     return table
 
 
@@ -237,9 +229,7 @@ def _check_metapath(steps: list[tuple[Any, ...]], edge_types: list[tuple[Any, ..
         raise ValueError(f"meta-path {steps} starts at {steps[0][0]!r}, expected {node_type!r}")
     for before, after in pairwise(steps):
         if before[2] != after[0]:
-            raise ValueError(
-                f"meta-path {steps}: {before} ends at {before[2]!r} but {after} starts at {after[0]!r}"
-            )
+            raise ValueError(f"meta-path {steps}: {before} ends at {before[2]!r} but {after} starts at {after[0]!r}")
 
 
 def _count(data: Any, node_type: str) -> int:
@@ -323,9 +313,7 @@ def load_store(folder: str | os.PathLike[str]) -> MultiRelationalGraph:
     """
     place = Path(folder)
     if not (place / "store.json").exists():
-        raise FileNotFoundError(
-            f"{place / 'store.json'} is not there; expected a folder written by demm convert"
-        )
+        raise FileNotFoundError(f"{place / 'store.json'} is not there; expected a folder written by demm convert")
     try:
         description = json.loads((place / "store.json").read_text(encoding="utf-8"))
         if description["schema"] != STORE_SCHEMA:

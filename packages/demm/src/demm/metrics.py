@@ -13,9 +13,7 @@ __all__ = ["accuracy", "ari", "dirichlet_energy", "macro_f1", "match_labels", "m
 def _contingency(labels: Any, predicted: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape or labels.ndim != 1:
-        raise ValueError(
-            f"labels has shape {labels.shape} and predicted {predicted.shape}; expected the same [n]"
-        )
+        raise ValueError(f"labels has shape {labels.shape} and predicted {predicted.shape}; expected the same [n]")
     if labels.shape[0] == 0:
         raise ValueError("labels is empty; expected at least one node")
     names, rows = np.unique(labels, return_inverse=True)

@@ -137,9 +137,7 @@ class NumbaBackend:
         self.pool.run(rows, self._even)
 
     def column_dots(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        parts = self.pool.run(
-            lambda lo, hi: np.einsum("ij,ij->j", x[lo:hi], y[lo:hi], dtype=np.float64), self._even
-        )
+        parts = self.pool.run(lambda lo, hi: np.einsum("ij,ij->j", x[lo:hi], y[lo:hi], dtype=np.float64), self._even)
         total = np.zeros(x.shape[1])
         for part in parts:
             total += np.asarray(part)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 from numba.extending import intrinsic
 
 FAST = {"contract", "reassoc", "nsz"}  # vectorised sums; NaN and infinities keep their meaning
@@ -107,6 +107,9 @@ def _make_tile(width: int, weighted: bool) -> Any:
         coef: Any,
         ahead: Any,
     ) -> Any:
+        if any(array.layout != "C" for array in (indices, values, scale, x, out)):
+            # addresses are computed by hand below: another layout would be read as if it were rows
+            raise errors.TypingError("panels must be C-contiguous; use numpy.ascontiguousarray")
         places = (types.intp,) * 4
         return types.void(indices, values, scale, x, out, *places, x.dtype, types.intp), emit
 

@@ -91,9 +91,7 @@ class CSROperator:
         degree = np.empty(n, dtype=np.float64)
         pool.run(lambda lo, hi: kernels.degree_rows(indptr, indices, weights, degree, lo, hi), blocks)
         inverse = _inverse(degree)
-        norm = pool.sum(
-            lambda lo, hi: kernels.frobenius_rows(indptr, indices, weights, inverse, lo, hi), blocks
-        )
+        norm = pool.sum(lambda lo, hi: kernels.frobenius_rows(indptr, indices, weights, inverse, lo, hi), blocks)
         return cls(indptr, indices, weights, inverse_root(degree, dtype), norm)
 
     @property
@@ -121,17 +119,13 @@ class CSROperator:
         from demm.operators import _kernels as kernels
 
         scale = self.inverse_root
-        kernels.add_rows(
-            self.indptr, self.indices, self.values, scale, scale, x, x.dtype.type(coef), out, lo, hi
-        )
+        kernels.add_rows(self.indptr, self.indices, self.values, scale, scale, x, x.dtype.type(coef), out, lo, hi)
 
     def quadratic(self, x: np.ndarray, pool: RowPool) -> float:
         from demm.operators import _kernels as kernels
 
         return pool.sum(
-            lambda lo, hi: kernels.inner_rows(
-                self.indptr, self.indices, self.values, self.inverse_root, x, lo, hi
-            ),
+            lambda lo, hi: kernels.inner_rows(self.indptr, self.indices, self.values, self.inverse_root, x, lo, hi),
             row_blocks(self.n_nodes, self.indptr),
         )
 
@@ -183,9 +177,7 @@ class TwinOperator:
         n_segments = self.bounds.shape[0] - 1
         partial = np.empty((n_segments, x.shape[1]), dtype=x.dtype)
         pool.run(
-            lambda lo, hi: kernels.segment_sums(
-                self.order, self.bounds, self.inverse_root, x, partial, lo, hi
-            ),
+            lambda lo, hi: kernels.segment_sums(self.order, self.bounds, self.inverse_root, x, partial, lo, hi),
             row_blocks(n_segments, self.bounds * max(1, x.shape[1] // 8)),
         )
         if n_segments == self.n_classes:
@@ -246,9 +238,7 @@ def compress_twins(operator: CSROperator, pool: RowPool, minimum_ratio: float = 
     if n_classes > n // 2:
         return None
     representative = first[membership].astype(np.int64)
-    wrong = pool.sum(
-        lambda lo, hi: kernels.same_rows(indptr, indices, closed, representative, lo, hi), blocks
-    )
+    wrong = pool.sum(lambda lo, hi: kernels.same_rows(indptr, indices, closed, representative, lo, hi), blocks)
     if wrong:
         return None  # two different rows with one hash: a chance of 2^-64 per pair
     quotient = _quotient(indptr, indices, closed, first, membership, operator.inverse_root.dtype)
@@ -273,9 +263,7 @@ def _quotient(
     if closed:
         rows = np.concatenate([rows, np.arange(n_classes)])
         columns = np.concatenate([columns, membership[first]])
-    quotient = sp.csr_array(
-        (np.ones(rows.shape[0], dtype=dtype), (rows, columns)), shape=(n_classes, n_classes)
-    )
+    quotient = sp.csr_array((np.ones(rows.shape[0], dtype=dtype), (rows, columns)), shape=(n_classes, n_classes))
     quotient.sum_duplicates()
     quotient.data[:] = 1
     return quotient
@@ -431,9 +419,7 @@ def build_metapath(incidence: Any, self_loops: str, dtype: Any) -> MetapathOpera
     )
 
 
-def _metapath_norm(
-    b: sp.csr_array, delta: np.ndarray, inverse: np.ndarray, diagonal: np.ndarray
-) -> tuple[float, int]:
+def _metapath_norm(b: sp.csr_array, delta: np.ndarray, inverse: np.ndarray, diagonal: np.ndarray) -> tuple[float, int]:
     """||D^-1/2 (B B^T + diag(delta)) D^-1/2||_F^2 and the entries of B B^T, a block of rows at a time."""
     n = b.shape[0]
     transposed = b.T.tocsr()

@@ -28,9 +28,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     if n_jobs is None:
         return cores
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(
-            f"n_jobs={n_jobs!r}: expected None, a positive number of threads, or -1 for all cores"
-        )
+        raise ValueError(f"n_jobs={n_jobs!r}: expected None, a positive number of threads, or -1 for all cores")
     return int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
 
 
