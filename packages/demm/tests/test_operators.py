@@ -20,7 +20,7 @@ from demm.operators import (
 
 def product(operator, x, pool):
     out = np.zeros_like(x)
-    operator.add_rows(x, operator.gather(x, pool), 1.0, out, 0, x.shape[0])
+    operator.add_rows(x, operator.gather(x, pool), 1.0, out, False, 0, x.shape[0])
     return out
 
 

@@ -233,7 +233,7 @@ def test_11_twin_and_metapath_operators_equal_rows_and_products(n_groups, size, 
     outs = []
     for operators in (plain, twin, path):
         out = np.zeros_like(x)
-        operators[0].add_rows(x, operators[0].gather(x, RowPool(1)), 1.0, out, 0, x.shape[0])
+        operators[0].add_rows(x, operators[0].gather(x, RowPool(1)), 1.0, out, False, 0, x.shape[0])
         outs.append(out)
     np.testing.assert_allclose(outs[1], outs[0], atol=1e-6)
     np.testing.assert_allclose(outs[2], outs[0], atol=1e-6)

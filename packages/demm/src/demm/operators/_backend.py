@@ -109,9 +109,10 @@ class NumbaBackend:
         ]
 
         def rows(lo: int, hi: int) -> None:
-            out[lo:hi] = 0
-            for relation, factor, gathered in parts:
-                relation.add_rows(x, gathered, factor, out, lo, hi)
+            if not parts:
+                out[lo:hi] = 0
+            for place, (relation, factor, gathered) in enumerate(parts):
+                relation.add_rows(x, gathered, factor, out, place == 0, lo, hi)
             if total is not None:
                 total[lo:hi] += out[lo:hi]  # while the rows are still in the cache
 

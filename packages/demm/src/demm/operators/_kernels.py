@@ -26,7 +26,10 @@ CACHE_LINE = 64
 
 
 def _make_tile(width: int, weighted: bool) -> Any:
-    """An intrinsic: ``out[row, k] += coef * sum_p scale[j_p] (value_p) x[j_p, k]``, k in col..col+width."""
+    """An intrinsic: ``out[row, k] (+)= coef * sum_p scale[j_p] (value_p) x[j_p, k]``, k in col..col+width.
+
+    ``fresh`` overwrites instead of adding, which saves reading a panel that is about to be replaced.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args
@@ -35,7 +38,7 @@ def _make_tile(width: int, weighted: bool) -> Any:
             return context.make_array(kinds[place])(context, builder, args[place])
 
         indices, values, scale, x, out = (array(place) for place in range(5))
-        first, last_plus_one, row, col, coef, ahead = args[5:]
+        first, last_plus_one, row, col, coef, ahead, fresh = args[5:]
         element = context.get_data_type(kinds[3].dtype)
         item_bytes = context.get_abi_sizeof(element)
         vector = ir.VectorType(element, width)
@@ -85,11 +88,12 @@ def _make_tile(width: int, weighted: bool) -> Any:
             builder.store(builder.fadd(builder.load(total), term, flags=["contract"]), total)
         target = builder.bitcast(panel(out, row), vector.as_pointer())
         term = builder.fmul(builder.load(total), broadcast(coef), flags=["contract"])
-        builder.store(
-            builder.fadd(builder.load(target, align=item_bytes), term, flags=["contract"]),
-            target,
-            align=item_bytes,
-        )
+        with builder.if_else(fresh) as (overwrite, accumulate):
+            with overwrite:
+                builder.store(term, target, align=item_bytes)
+            with accumulate:
+                before = builder.load(target, align=item_bytes)
+                builder.store(builder.fadd(before, term, flags=["contract"]), target, align=item_bytes)
         return context.get_dummy_value()
 
     @intrinsic
@@ -106,12 +110,13 @@ def _make_tile(width: int, weighted: bool) -> Any:
         col: Any,
         coef: Any,
         ahead: Any,
+        fresh: Any,
     ) -> Any:
         if any(array.layout != "C" for array in (indices, values, scale, x, out)):
             # addresses are computed by hand below: another layout would be read as if it were rows
             raise errors.TypingError("panels must be C-contiguous; use numpy.ascontiguousarray")
         places = (types.intp,) * 4
-        return types.void(indices, values, scale, x, out, *places, x.dtype, types.intp), emit
+        return types.void(indices, values, scale, x, out, *places, x.dtype, types.intp, types.boolean), emit
 
     return tile
 
@@ -121,23 +126,26 @@ _wtile64, _wtile32, _wtile16, _wtile8 = (_make_tile(width, True) for width in (6
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def _gather(indices, values, scale, x, out, first, last, row, coef):
+def _gather(indices, values, scale, x, out, first, last, row, coef, fresh):
     d = x.shape[1]
     ahead = 4 if d >= 64 else 8
     k = 0
     while k + 64 <= d:
-        _tile64(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _tile64(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 64
     if k + 32 <= d:
-        _tile32(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _tile32(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 32
     if k + 16 <= d:
-        _tile16(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _tile16(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 16
     if k + 8 <= d:
-        _tile8(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _tile8(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 8
     if k < d:
+        if fresh:
+            for c in range(k, d):
+                out[row, c] = 0
         for p in range(first, last):
             j = indices[p]
             factor = coef * scale[j]
@@ -146,23 +154,26 @@ def _gather(indices, values, scale, x, out, first, last, row, coef):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def _gather_weighted(indices, values, scale, x, out, first, last, row, coef):
+def _gather_weighted(indices, values, scale, x, out, first, last, row, coef, fresh):
     d = x.shape[1]
     ahead = 4 if d >= 64 else 8
     k = 0
     while k + 64 <= d:
-        _wtile64(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _wtile64(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 64
     if k + 32 <= d:
-        _wtile32(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _wtile32(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 32
     if k + 16 <= d:
-        _wtile16(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _wtile16(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 16
     if k + 8 <= d:
-        _wtile8(indices, values, scale, x, out, first, last, row, k, coef, ahead)
+        _wtile8(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
         k += 8
     if k < d:
+        if fresh:
+            for c in range(k, d):
+                out[row, c] = 0
         for p in range(first, last):
             j = indices[p]
             factor = coef * scale[j] * values[p]
@@ -171,17 +182,21 @@ def _gather_weighted(indices, values, scale, x, out, first, last, row, coef):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def add_rows(indptr, indices, values, left, right, x, coef, out, lo, hi):
-    """``out[lo:hi] += coef * diag(left) A diag(right) x`` on those rows; empty ``values`` mean ones."""
+def add_rows(indptr, indices, values, left, right, x, coef, out, fresh, lo, hi):
+    """``out[lo:hi] += coef * diag(left) A diag(right) x`` on those rows; empty ``values`` mean ones.
+
+    ``fresh`` overwrites the rows instead.
+    """
     weighted = values.shape[0] > 0
     for i in range(lo, hi):
         first, last = indptr[i], indptr[i + 1]
         if first == last:
-            continue
-        if weighted:
-            _gather_weighted(indices, values, right, x, out, first, last, i, coef * left[i])
+            if fresh:
+                out[i] = 0
+        elif weighted:
+            _gather_weighted(indices, values, right, x, out, first, last, i, coef * left[i], fresh)
         else:
-            _gather(indices, values, right, x, out, first, last, i, coef * left[i])
+            _gather(indices, values, right, x, out, first, last, i, coef * left[i], fresh)
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -200,11 +215,10 @@ def inner_rows(indptr, indices, values, scale, x, lo, hi):
         if first == last:
             continue
         below = first + np.searchsorted(indices[first:last], i)
-        row[:] = 0
         if weighted:
-            _gather_weighted(indices, values, scale, x, row, first, below, 0, one)
+            _gather_weighted(indices, values, scale, x, row, first, below, 0, one, True)
         else:
-            _gather(indices, values, scale, x, row, first, below, 0, one)
+            _gather(indices, values, scale, x, row, first, below, 0, one, True)
         cross = 0.0
         for k in range(d):
             cross += row[0, k] * x[i, k]
@@ -344,36 +358,6 @@ def same_rows(indptr, indices, closed, representative, lo, hi):
             if a == 9223372036854775807:
                 break
     return bad
-
-
-@njit(nogil=True, cache=True, fastmath=FAST)
-def segment_sums(order, bounds, scale, x, out, lo, hi):
-    """``out[s] = sum of scale_i x_i`` over the nodes ``order[bounds[s]:bounds[s+1]]``, s in ``lo..hi``."""
-    d = x.shape[1]
-    for s in range(lo, hi):
-        for k in range(d):
-            out[s, k] = 0
-        for p in range(bounds[s], bounds[s + 1]):
-            i = order[p]
-            factor = scale[i]
-            for k in range(d):
-                out[s, k] += factor * x[i, k]
-
-
-@njit(nogil=True, cache=True, fastmath=FAST)
-def add_class_rows(membership, table, scale, diagonal, x, coef, out, lo, hi):
-    """``out_i += coef scale_i (table[membership_i] + diagonal_i scale_i x_i)``; no diagonal if empty."""
-    d = x.shape[1]
-    corrected = diagonal.shape[0] > 0
-    for i in range(lo, hi):
-        c = coef * scale[i]
-        m = membership[i]
-        for k in range(d):
-            out[i, k] += c * table[m, k]
-        if corrected and diagonal[i] != 0:
-            extra = c * scale[i] * diagonal[i]
-            for k in range(d):
-                out[i, k] += extra * x[i, k]
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)

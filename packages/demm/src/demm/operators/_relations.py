@@ -4,7 +4,8 @@ A relation with adjacency ``A`` and degrees ``d`` stands for ``Ahat = D^-1/2 A D
 steps, because that is what all forms have in common and what threads can share:
 
 1. ``gather(x)`` does what needs every row of ``x`` (sums over twin classes, over shared objects, or nothing);
-2. ``add_rows(x, gathered, coef, out, lo, hi)`` adds ``coef * Ahat x`` to a range of rows of ``out``.
+2. ``add_rows(x, gathered, coef, out, fresh, lo, hi)`` adds ``coef * Ahat x`` to a range of rows of ``out``,
+   or overwrites them when ``fresh``.
 """
 
 from __future__ import annotations
@@ -44,7 +45,14 @@ class RelationOperator(Protocol):
     def gather(self, x: np.ndarray, pool: RowPool) -> np.ndarray | None: ...
 
     def add_rows(
-        self, x: np.ndarray, gathered: np.ndarray | None, coef: float, out: np.ndarray, lo: int, hi: int
+        self,
+        x: np.ndarray,
+        gathered: np.ndarray | None,
+        coef: float,
+        out: np.ndarray,
+        fresh: bool,
+        lo: int,
+        hi: int,
     ) -> None: ...
 
     def quadratic(self, x: np.ndarray, pool: RowPool) -> float: ...
@@ -114,12 +122,21 @@ class CSROperator:
         return None
 
     def add_rows(
-        self, x: np.ndarray, gathered: np.ndarray | None, coef: float, out: np.ndarray, lo: int, hi: int
+        self,
+        x: np.ndarray,
+        gathered: np.ndarray | None,
+        coef: float,
+        out: np.ndarray,
+        fresh: bool,
+        lo: int,
+        hi: int,
     ) -> None:
         from demm.operators import _kernels as kernels
 
         scale = self.inverse_root
-        kernels.add_rows(self.indptr, self.indices, self.values, scale, scale, x, x.dtype.type(coef), out, lo, hi)
+        kernels.add_rows(
+            self.indptr, self.indices, self.values, scale, scale, x, x.dtype.type(coef), out, fresh, lo, hi
+        )
 
     def quadratic(self, x: np.ndarray, pool: RowPool) -> float:
         from demm.operators import _kernels as kernels
@@ -151,6 +168,13 @@ class TwinOperator:
     n_entries: int
     kind: str = "twins"
 
+    def __post_init__(self) -> None:
+        n = self.membership.shape[0]
+        self._one_each = np.arange(n + 1)
+        self._ones = np.ones(max(n, self.bounds.shape[0]), dtype=self.inverse_root.dtype)
+        self._none = np.zeros(0, dtype=self.inverse_root.dtype)
+        self._segment_blocks = row_blocks(self.bounds.shape[0] - 1, self.bounds * 8)
+
     @property
     def n_nodes(self) -> int:
         return int(self.membership.shape[0])
@@ -176,9 +200,22 @@ class TwinOperator:
 
         n_segments = self.bounds.shape[0] - 1
         partial = np.empty((n_segments, x.shape[1]), dtype=x.dtype)
+        one = x.dtype.type(1)
         pool.run(
-            lambda lo, hi: kernels.segment_sums(self.order, self.bounds, self.inverse_root, x, partial, lo, hi),
-            row_blocks(n_segments, self.bounds * max(1, x.shape[1] // 8)),
+            lambda lo, hi: kernels.add_rows(
+                self.bounds,
+                self.order,
+                self._none,
+                self._ones,
+                self.inverse_root,
+                x,
+                one,
+                partial,
+                True,
+                lo,
+                hi,
+            ),
+            self._segment_blocks,
         )
         if n_segments == self.n_classes:
             return partial
@@ -190,13 +227,24 @@ class TwinOperator:
         return np.ascontiguousarray(self.quotient @ self._class_sums(x, pool))
 
     def add_rows(
-        self, x: np.ndarray, gathered: np.ndarray | None, coef: float, out: np.ndarray, lo: int, hi: int
+        self,
+        x: np.ndarray,
+        gathered: np.ndarray | None,
+        coef: float,
+        out: np.ndarray,
+        fresh: bool,
+        lo: int,
+        hi: int,
     ) -> None:
         from demm.operators import _kernels as kernels
 
-        kernels.add_class_rows(
-            self.membership, gathered, self.inverse_root, self.delta, x, x.dtype.type(coef), out, lo, hi
+        scale, c = self.inverse_root, x.dtype.type(coef)
+        # every row has one entry, its class
+        kernels.add_rows(
+            self._one_each, self.membership, self._none, scale, self._ones, gathered, c, out, fresh, lo, hi
         )
+        if self.delta.shape[0]:
+            kernels.add_diagonal_rows(self.delta, scale, x, c, out, lo, hi)
 
     def quadratic(self, x: np.ndarray, pool: RowPool) -> float:
         sums = self._class_sums(x, pool)
@@ -341,18 +389,25 @@ class MetapathOperator:
         from demm.operators import _kernels as kernels
 
         part = self.transposed
-        table = np.zeros((part.indptr.shape[0] - 1, x.shape[1]), dtype=x.dtype)
+        table = np.empty((part.indptr.shape[0] - 1, x.shape[1]), dtype=x.dtype)
         one = x.dtype.type(1)
         pool.run(
             lambda lo, hi: kernels.add_rows(
-                part.indptr, part.indices, part.values, self._ones, self.inverse_root, x, one, table, lo, hi
+                part.indptr, part.indices, part.values, self._ones, self.inverse_root, x, one, table, True, lo, hi
             ),
             row_blocks(table.shape[0], part.indptr),
         )
         return table
 
     def add_rows(
-        self, x: np.ndarray, gathered: np.ndarray | None, coef: float, out: np.ndarray, lo: int, hi: int
+        self,
+        x: np.ndarray,
+        gathered: np.ndarray | None,
+        coef: float,
+        out: np.ndarray,
+        fresh: bool,
+        lo: int,
+        hi: int,
     ) -> None:
         from demm.operators import _kernels as kernels
 
