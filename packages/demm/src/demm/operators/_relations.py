@@ -412,7 +412,7 @@ class MetapathOperator:
         from demm.operators import _kernels as kernels
 
         part, scale, c = self.incidence, self.inverse_root, x.dtype.type(coef)
-        kernels.add_rows(part.indptr, part.indices, part.values, scale, self._ones, gathered, c, out, lo, hi)
+        kernels.add_rows(part.indptr, part.indices, part.values, scale, self._ones, gathered, c, out, fresh, lo, hi)
         if self.delta.shape[0]:
             kernels.add_diagonal_rows(self.delta, scale, x, c, out, lo, hi)
 
