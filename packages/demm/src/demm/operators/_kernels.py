@@ -75,7 +75,10 @@ def _make_tile(width: int, weighted: bool) -> Any:
         with cgutils.for_range_slice(builder, first, last_plus_one, one) as (place, _):
             later = builder.add(place, ahead)
             later = builder.select(builder.icmp_signed("<", later, final), later, final)
-            upcoming = panel(x, neighbour(later))
+            coming = neighbour(later)
+            upcoming = panel(x, coming)
+            address = builder.bitcast(builder.gep(scale.data, [coming]), byte_pointer)
+            builder.call(prefetch, [address, i32(0), i32(3), i32(1)])
             for offset in range(0, width * item_bytes, CACHE_LINE):
                 address = builder.gep(upcoming, [ir.Constant(index, offset // item_bytes)])
                 builder.call(prefetch, [builder.bitcast(address, byte_pointer), i32(0), i32(3), i32(1)])
@@ -125,7 +128,8 @@ _tile64, _tile32, _tile16, _tile8 = (_make_tile(width, False) for width in (64, 
 _wtile64, _wtile32, _wtile16, _wtile8 = (_make_tile(width, True) for width in (64, 32, 16, 8))
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+# inlined: handing over five arrays by value for every row costs more than a short row itself
+@njit(nogil=True, cache=True, fastmath=FAST, inline="always")
 def _gather(indices, values, scale, x, out, first, last, row, coef, fresh):
     d = x.shape[1]
     ahead = 4 if d >= 64 else 8
@@ -153,7 +157,8 @@ def _gather(indices, values, scale, x, out, first, last, row, coef, fresh):
                 out[row, c] += factor * x[j, c]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+# inlined: handing over five arrays by value for every row costs more than a short row itself
+@njit(nogil=True, cache=True, fastmath=FAST, inline="always")
 def _gather_weighted(indices, values, scale, x, out, first, last, row, coef, fresh):
     d = x.shape[1]
     ahead = 4 if d >= 64 else 8
