@@ -113,11 +113,10 @@ def test_5_a_duplicated_relation_gets_equal_weights(easy):
 @settings(max_examples=20)
 @given(sizes, seeds, st.floats(0.5, 30.0))
 def test_6_neumann_converges_within_its_bound_and_chebyshev_beats_it(n, seed, alpha):
-    backend = backend_of([adjacency(n, 0.3, seed, connected=True), adjacency(n, 0.5, seed + 1)])
+    relations = [adjacency(n, density, seed, connected=True) for density in (0.3, 0.5)]
+    backend = backend_of(relations)
     X = np.random.default_rng(seed).standard_normal((n, 3))
-    matrices = [normalised_adjacency(as_graph([adjacency(n, 0.3, seed, connected=True)])[0])]
-    second = adjacency(n, 0.5, seed + 1)
-    matrices.append(normalised_adjacency(as_graph([second])[0]) if second.nnz else sp.csr_array((n, n), dtype=float))
+    matrices = [normalised_adjacency(relation) for relation in as_graph(relations)]
     w = [0.4, 0.6]
     exact = direct(matrices, w, X, alpha=alpha)
     eigenvalues = np.linalg.eigvalsh(sum(wi * m.toarray() for wi, m in zip(w, matrices, strict=True)))

@@ -31,20 +31,20 @@ def neumann(
 ) -> Any:
     """Truncated Neumann series; with ``tail``, all hops past the last are replaced by the last.
 
-    Source: the paper's Algorithm 2. Three panels besides ``X``. Error before row scaling: Theorem 4.4.
+    The series ``sum_l a^l Ahat^l X / (1 + alpha)`` is summed from its end, by Horner's rule: the same
+    polynomial with one panel less. Two panels besides ``X``. Error before row scaling: Theorem 4.4.
+    Source: the paper's Algorithm 2.
     """
     a = alpha / (1.0 + alpha)
-    current = backend.empty_like(X)
-    backend.copy_to(X, current)
-    backend.scale(1.0 / (1.0 + alpha), current)
     H = backend.empty_like(X)
-    backend.copy_to(current, H)
+    backend.copy_to(X, H)
+    if not tail:
+        # with the tail the last hop carries 1/(1+alpha) + a = 1: sum over l > L of a^l/(1+alpha) is a^(L+1)
+        backend.scale(1.0 / (1.0 + alpha), H)
     following = backend.empty_like(X)
     for _ in range(n_hops):
-        backend.hop(weights, a, current, following, H)
-        current, following = following, current
-    if tail:
-        backend.axpy(alpha, current, H)  # sum over l > L of a^l / (1 + alpha) is a^(L+1)
+        backend.hop(weights, a, H, following, plus=X, plus_coef=1.0 / (1.0 + alpha))
+        H, following = following, H
     return H
 
 
@@ -61,7 +61,7 @@ def chebyshev(
 
     The spectrum of ``a Ahat`` lies in [-a, a], so the error falls per hop by
     ``(sqrt(k) - 1) / (sqrt(k) + 1)`` with ``k = 1 + 2 alpha`` instead of by ``a``. ``tail`` has no meaning
-    here. Source: Golub and Varga, Numerische Mathematik 3 (1961); three panels besides ``X``.
+    here. Source: Golub and Varga, Numerische Mathematik 3 (1961); two panels besides ``X``.
     """
     del tail
     a = alpha / (1.0 + alpha)
@@ -71,15 +71,19 @@ def chebyshev(
     current = backend.empty_like(X)
     backend.copy_to(X, current)
     backend.scale(1.0 / (1.0 + alpha), current)
-    product = backend.empty_like(X)
     omega = 1.0
     for step in range(n_hops):
         omega = 1.0 / (1.0 - a * a / 2.0) if step == 0 else 1.0 / (1.0 - a * a * omega / 4.0)
-        backend.hop(weights, a, current, product)
         # next = omega (a Ahat current + X / (1 + alpha) - previous) + previous, over previous
-        backend.scale(1.0 - omega, previous)
-        backend.axpy(omega, product, previous)
-        backend.axpy(omega / (1.0 + alpha), X, previous)
+        backend.hop(
+            weights,
+            omega * a,
+            current,
+            previous,
+            keep=1.0 - omega,
+            plus=X,
+            plus_coef=omega / (1.0 + alpha),
+        )
         previous, current = current, previous
     return current
 
@@ -106,8 +110,7 @@ def conjugate_gradient(
     rho = backend.column_dots(residual, residual)
     floor = rho * 1e-30
     for _ in range(n_hops):
-        backend.hop(weights, -alpha, direction, product)
-        backend.axpy(1.0 + alpha, direction, product)
+        backend.hop(weights, -alpha, direction, product, plus=direction, plus_coef=1.0 + alpha)
         curvature = backend.column_dots(direction, product)
         active = (rho > floor) & (curvature > 0)
         if not active.any():
@@ -199,7 +202,7 @@ def weigh_relations(
     largest = float(cost[usable].max())
     if largest <= 0:
         return np.asarray(usable / usable.sum())
-    floor = 1e-9 * largest
+    floor = 1e-6 * largest  # what float32 panels leave of an energy that is 0
     degenerate = usable & (cost <= floor)
     if degenerate.any():
         warnings.warn(

@@ -41,9 +41,12 @@ class Backend(Protocol):
         coef: float,
         x: Panel,
         out: Panel,
-        total: Panel | None = None,
+        *,
+        keep: float = 0.0,
+        plus: Panel | None = None,
+        plus_coef: float = 0.0,
     ) -> None:
-        """``out = coef * Ahat x``; with ``total``, also ``total += out``."""
+        """``out = keep * out + coef * Ahat x + plus_coef * plus``; ``out`` is neither ``x`` nor ``plus``."""
         ...
 
     def quadratic(self, relation: int, x: Panel) -> float:
@@ -100,23 +103,39 @@ class NumbaBackend:
         coef: float,
         x: np.ndarray,
         out: np.ndarray,
-        total: np.ndarray | None = None,
+        *,
+        keep: float = 0.0,
+        plus: np.ndarray | None = None,
+        plus_coef: float = 0.0,
     ) -> None:
-        parts = [
-            (relation, coef * float(weight), relation.gather(x, self.pool))
-            for relation, weight in zip(self.relations, weights, strict=True)
-            if weight != 0
-        ]
+        kind = x.dtype.type
+        used = [(r, coef * float(w)) for r, w in zip(self.relations, weights, strict=True) if w != 0]
+        if not used:
+            out *= kind(keep)
+            if plus is not None:
+                out += kind(plus_coef) * plus
+        # one relation after the other: their scaled copies of x share one spare panel
+        for place, (relation, factor) in enumerate(used):
+            gathered = relation.gather(x, self.pool)
+            fresh, last = place == 0 and keep == 0, place == len(used) - 1
 
-        def rows(lo: int, hi: int) -> None:
-            if not parts:
-                out[lo:hi] = 0
-            for place, (relation, factor, gathered) in enumerate(parts):
-                relation.add_rows(x, gathered, factor, out, place == 0, lo, hi)
-            if total is not None:
-                total[lo:hi] += out[lo:hi]  # while the rows are still in the cache
+            def rows(
+                lo: int,
+                hi: int,
+                relation: RelationOperator = relation,
+                factor: float = factor,
+                gathered: np.ndarray | None = gathered,
+                first: bool = place == 0,
+                fresh: bool = fresh,
+                last: bool = last,
+            ) -> None:
+                if first and not fresh:
+                    out[lo:hi] *= kind(keep)
+                relation.add_rows(x, gathered, factor, out, fresh, lo, hi)
+                if last and plus is not None:
+                    out[lo:hi] += kind(plus_coef) * plus[lo:hi]  # while the rows are still in the cache
 
-        self.pool.run(rows, self.blocks)
+            self.pool.run(rows, self.blocks)
 
     def quadratic(self, relation: int, x: np.ndarray) -> float:
         return self.relations[relation].quadratic(x, self.pool)
@@ -178,13 +197,17 @@ class ScipyBackend:
         coef: float,
         x: np.ndarray,
         out: np.ndarray,
-        total: np.ndarray | None = None,
+        *,
+        keep: float = 0.0,
+        plus: np.ndarray | None = None,
+        plus_coef: float = 0.0,
     ) -> None:
-        out[:] = 0
+        result = np.zeros_like(out) if keep == 0 else x.dtype.type(keep) * out
         for weight, matrix in zip(weights, self.matrices, strict=True):
-            out += x.dtype.type(coef * float(weight)) * (matrix @ x)
-        if total is not None:
-            total += out
+            result += x.dtype.type(coef * float(weight)) * (matrix @ x)
+        if plus is not None:
+            result += x.dtype.type(plus_coef) * plus
+        out[:] = result
 
     def quadratic(self, relation: int, x: np.ndarray) -> float:
         return float(np.einsum("ij,ij->", x, self.matrices[relation] @ x, dtype=np.float64))

@@ -25,7 +25,7 @@ FAST = {"contract", "reassoc", "nsz"}  # vectorised sums; NaN and infinities kee
 CACHE_LINE = 64
 
 
-def _make_tile(width: int, weighted: bool) -> Any:
+def _make_tile(width: int, weighted: bool, scaled: bool) -> Any:
     """An intrinsic: ``out[row, k] (+)= coef * sum_p scale[j_p] (value_p) x[j_p, k]``, k in col..col+width.
 
     ``fresh`` overwrites instead of adding, which saves reading a panel that is about to be replaced.
@@ -77,17 +77,16 @@ def _make_tile(width: int, weighted: bool) -> Any:
             later = builder.select(builder.icmp_signed("<", later, final), later, final)
             coming = neighbour(later)
             upcoming = panel(x, coming)
-            address = builder.bitcast(builder.gep(scale.data, [coming]), byte_pointer)
-            builder.call(prefetch, [address, i32(0), i32(3), i32(1)])
             for offset in range(0, width * item_bytes, CACHE_LINE):
                 address = builder.gep(upcoming, [ir.Constant(index, offset // item_bytes)])
                 builder.call(prefetch, [builder.bitcast(address, byte_pointer), i32(0), i32(3), i32(1)])
             which = neighbour(place)
-            factor = builder.load(builder.gep(scale.data, [which]))
-            if weighted:
-                factor = builder.fmul(factor, builder.load(builder.gep(values.data, [place])))
-            gathered = builder.load(builder.bitcast(panel(x, which), vector.as_pointer()), align=item_bytes)
-            term = builder.fmul(gathered, broadcast(factor), flags=["contract"])
+            term = builder.load(builder.bitcast(panel(x, which), vector.as_pointer()), align=item_bytes)
+            if scaled:
+                factor = builder.load(builder.gep(scale.data, [which]))
+                if weighted:
+                    factor = builder.fmul(factor, builder.load(builder.gep(values.data, [place])))
+                term = builder.fmul(term, broadcast(factor), flags=["contract"])
             builder.store(builder.fadd(builder.load(total), term, flags=["contract"]), total)
         target = builder.bitcast(panel(out, row), vector.as_pointer())
         term = builder.fmul(builder.load(total), broadcast(coef), flags=["contract"])
@@ -124,8 +123,37 @@ def _make_tile(width: int, weighted: bool) -> Any:
     return tile
 
 
-_tile64, _tile32, _tile16, _tile8 = (_make_tile(width, False) for width in (64, 32, 16, 8))
-_wtile64, _wtile32, _wtile16, _wtile8 = (_make_tile(width, True) for width in (64, 32, 16, 8))
+_bare64, _bare32, _bare16, _bare8 = (_make_tile(width, False, False) for width in (64, 32, 16, 8))
+_tile64, _tile32, _tile16, _tile8 = (_make_tile(width, False, True) for width in (64, 32, 16, 8))
+_wtile64, _wtile32, _wtile16, _wtile8 = (_make_tile(width, True, True) for width in (64, 32, 16, 8))
+
+
+# inlined: handing over five arrays by value for every row costs more than a short row itself
+@njit(nogil=True, cache=True, fastmath=FAST, inline="always")
+def _gather_bare(indices, values, scale, x, out, first, last, row, coef, fresh):
+    d = x.shape[1]
+    ahead = 4 if d >= 64 else 8
+    k = 0
+    while k + 64 <= d:
+        _bare64(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
+        k += 64
+    if k + 32 <= d:
+        _bare32(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
+        k += 32
+    if k + 16 <= d:
+        _bare16(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
+        k += 16
+    if k + 8 <= d:
+        _bare8(indices, values, scale, x, out, first, last, row, k, coef, ahead, fresh)
+        k += 8
+    if k < d:
+        if fresh:
+            for c in range(k, d):
+                out[row, c] = 0
+        for p in range(first, last):
+            j = indices[p]
+            for c in range(k, d):
+                out[row, c] += coef * x[j, c]
 
 
 # inlined: handing over five arrays by value for every row costs more than a short row itself
@@ -190,9 +218,10 @@ def _gather_weighted(indices, values, scale, x, out, first, last, row, coef, fre
 def add_rows(indptr, indices, values, left, right, x, coef, out, fresh, lo, hi):
     """``out[lo:hi] += coef * diag(left) A diag(right) x`` on those rows; empty ``values`` mean ones.
 
-    ``fresh`` overwrites the rows instead.
+    Empty ``right`` means ones too (``x`` is scaled already); ``fresh`` overwrites the rows instead.
     """
     weighted = values.shape[0] > 0
+    scaled = right.shape[0] > 0
     for i in range(lo, hi):
         first, last = indptr[i], indptr[i + 1]
         if first == last:
@@ -200,8 +229,10 @@ def add_rows(indptr, indices, values, left, right, x, coef, out, fresh, lo, hi):
                 out[i] = 0
         elif weighted:
             _gather_weighted(indices, values, right, x, out, first, last, i, coef * left[i], fresh)
-        else:
+        elif scaled:
             _gather(indices, values, right, x, out, first, last, i, coef * left[i], fresh)
+        else:
+            _gather_bare(indices, values, right, x, out, first, last, i, coef * left[i], fresh)
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -209,8 +240,10 @@ def inner_rows(indptr, indices, values, scale, x, lo, hi):
     """Share of rows ``lo..hi`` in <x, diag(scale) A diag(scale) x>, for a symmetric A with sorted columns.
 
     Only entries below the diagonal are gathered and counted twice: half the memory traffic of a product.
+    Empty ``scale`` means that ``x`` is scaled already.
     """
     weighted = values.shape[0] > 0
+    scaled = scale.shape[0] > 0
     d = x.shape[1]
     total = 0.0
     row = np.zeros((1, d), dtype=x.dtype)
@@ -222,19 +255,32 @@ def inner_rows(indptr, indices, values, scale, x, lo, hi):
         below = first + np.searchsorted(indices[first:last], i)
         if weighted:
             _gather_weighted(indices, values, scale, x, row, first, below, 0, one, True)
-        else:
+        elif scaled:
             _gather(indices, values, scale, x, row, first, below, 0, one, True)
+        else:
+            _gather_bare(indices, values, scale, x, row, first, below, 0, one, True)
+        own = np.float64(scale[i]) if scaled else 1.0
         cross = 0.0
         for k in range(d):
             cross += row[0, k] * x[i, k]
-        total += 2.0 * scale[i] * cross
+        total += 2.0 * own * cross
         if below < last and indices[below] == i:
             square = 0.0
             for k in range(d):
                 square += x[i, k] * x[i, k]
             loop = values[below] if weighted else one
-            total += scale[i] * scale[i] * loop * square
+            total += own * own * loop * square
     return total
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def scale_rows(scale, x, out, lo, hi):
+    """``out_i = scale_i x_i``."""
+    d = x.shape[1]
+    for i in range(lo, hi):
+        factor = scale[i]
+        for k in range(d):
+            out[i, k] = factor * x[i, k]
 
 
 @njit(nogil=True, cache=True)

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from demm.operators._threads import RowPool, row_blocks
 
 NO_VALUES = np.zeros(0, dtype=np.float32)
+LARGE = 1 << 16  # nodes from which looking up the scale of every neighbour costs more than scaling x first
 SEGMENT = 2048  # members of a class summed at a time: bounds the work of one thread, whatever the class sizes
 
 
@@ -119,7 +120,15 @@ class CSROperator:
         return int(self.indptr.nbytes + self.indices.nbytes + self.values.nbytes + self.inverse_root.nbytes)
 
     def gather(self, x: np.ndarray, pool: RowPool) -> np.ndarray | None:
-        return None
+        """``D^-1/2 x`` in the spare panel for large binary relations; small ones scale as they go."""
+        if self.values.shape[0] or self.n_nodes < LARGE or self.n_entries < 4 * self.n_nodes:
+            return None
+        from demm.operators import _kernels as kernels
+
+        scaled = pool.spare(x)
+        even = row_blocks(self.n_nodes, np.arange(self.n_nodes + 1) * 8)
+        pool.run(lambda lo, hi: kernels.scale_rows(self.inverse_root, x, scaled, lo, hi), even)
+        return scaled
 
     def add_rows(
         self,
@@ -133,16 +142,17 @@ class CSROperator:
     ) -> None:
         from demm.operators import _kernels as kernels
 
-        scale = self.inverse_root
-        kernels.add_rows(
-            self.indptr, self.indices, self.values, scale, scale, x, x.dtype.type(coef), out, fresh, lo, hi
-        )
+        scale, c = self.inverse_root, x.dtype.type(coef)
+        right, source = (scale, x) if gathered is None else (self.values, gathered)
+        kernels.add_rows(self.indptr, self.indices, self.values, scale, right, source, c, out, fresh, lo, hi)
 
     def quadratic(self, x: np.ndarray, pool: RowPool) -> float:
         from demm.operators import _kernels as kernels
 
+        gathered = self.gather(x, pool)
+        scale, source = (self.inverse_root, x) if gathered is None else (self.values, gathered)
         return pool.sum(
-            lambda lo, hi: kernels.inner_rows(self.indptr, self.indices, self.values, self.inverse_root, x, lo, hi),
+            lambda lo, hi: kernels.inner_rows(self.indptr, self.indices, self.values, scale, source, lo, hi),
             row_blocks(self.n_nodes, self.indptr),
         )
 
@@ -241,7 +251,7 @@ class TwinOperator:
         scale, c = self.inverse_root, x.dtype.type(coef)
         # every row has one entry, its class
         kernels.add_rows(
-            self._one_each, self.membership, self._none, scale, self._ones, gathered, c, out, fresh, lo, hi
+            self._one_each, self.membership, self._none, scale, self._none, gathered, c, out, fresh, lo, hi
         )
         if self.delta.shape[0]:
             kernels.add_diagonal_rows(self.delta, scale, x, c, out, lo, hi)

@@ -54,11 +54,12 @@ def row_blocks(n_rows: int, cost: np.ndarray | None = None) -> np.ndarray:
 
 
 class RowPool:
-    """A handful of threads for functions of a range of rows; use it as a context manager."""
+    """A handful of threads for functions of a range of rows, and one spare panel; a context manager."""
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = effective_n_jobs(n_jobs)
         self._threads: ThreadPoolExecutor | None = None
+        self._spare: np.ndarray | None = None
 
     def __enter__(self) -> RowPool:
         return self
@@ -69,13 +70,21 @@ class RowPool:
         self.close()
 
     def close(self) -> None:
-        """Let the threads go; the pool may be used again."""
+        """Let the threads and the spare panel go; the pool may be used again."""
+        self._spare = None
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"n_jobs": self.n_jobs, "_threads": None}
+        return {"n_jobs": self.n_jobs, "_threads": None, "_spare": None}
+
+    def spare(self, x: np.ndarray) -> np.ndarray:
+        """A panel like ``x``, the same one each time: good until the next call."""
+        if self._spare is None or self._spare.shape != x.shape or self._spare.dtype != x.dtype:
+            self._spare = None
+            self._spare = np.empty(x.shape, dtype=x.dtype)
+        return self._spare
 
     def run(self, work: Callable[[int, int], object], blocks: np.ndarray) -> list[object]:
         """``[work(lo, hi) for every block]`` in the order of the blocks."""

@@ -59,13 +59,26 @@ class TorchBackend:
     def copy_to(self, x: Any, out: Any) -> None:
         out.copy_(x)
 
-    def hop(self, weights: Weights, coef: float, x: Any, out: Any, total: Any | None = None) -> None:
-        out.zero_()
+    def hop(
+        self,
+        weights: Weights,
+        coef: float,
+        x: Any,
+        out: Any,
+        *,
+        keep: float = 0.0,
+        plus: Any | None = None,
+        plus_coef: float = 0.0,
+    ) -> None:
+        if keep == 0:
+            out.zero_()
+        else:
+            out.mul_(keep)
         for weight, matrix in zip(weights, self.matrices, strict=True):
             if weight != 0:
                 out.add_(matrix @ x, alpha=coef * float(weight))
-        if total is not None:
-            total.add_(out)
+        if plus is not None:
+            out.add_(plus, alpha=plus_coef)
 
     def quadratic(self, relation: int, x: Any) -> float:
         product = self.matrices[relation] @ x
