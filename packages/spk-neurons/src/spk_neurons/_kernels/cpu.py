@@ -1,0 +1,142 @@
+"""The numba backend: torch tensors in, compiled kernels on their memory, torch tensors out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spk_neurons._kernels import threads
+from spk_neurons._kernels.problem import NONE, Adjoint, Outputs, Params, Rule, StatsPlan, empty
+
+#: a block's working set should stay in a core's second-level cache (half of a small one)
+CACHE_BYTES = 256 * 1024
+#: statistics are summed in at most this many parts whatever the thread count, in this order: same result always
+STAT_PARTS = 8
+
+
+def _np(t: Tensor) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = t.detach().numpy()
+    return array
+
+
+def _group(real: Any, n: int, *params: Tensor) -> tuple[Any, ...]:
+    """All scalars, or all arrays [., N]: keeps the number of compiled variants at two per group."""
+    if all(p.dim() == 0 for p in params):
+        return tuple(real(p.item()) for p in params)
+    return tuple(_np(p.reshape(1, 1).expand(1, n).contiguous() if p.dim() == 0 else p.contiguous()) for p in params)
+
+
+def block_width(steps: int, itemsize: int, n: int, most: int = 2048) -> int:
+    """Neurons per block: as many as keep [steps, width] in the cache, a multiple of 64."""
+    width = CACHE_BYTES // max(1, steps * itemsize)
+    return max(64, min(most, width - width % 64, -(-n // 64) * 64))
+
+
+def forward(
+    x: Tensor,
+    v0: Tensor,
+    params: Params,
+    rule: Rule,
+    plan: StatsPlan,
+    noise: Tensor | None,
+    record_h: bool,
+    record_v: bool,
+    bits: bool,
+) -> Outputs:
+    """Run all steps; see :class:`Outputs`."""
+    from spk_neurons._kernels import cpu_lif
+
+    steps, n = x.shape
+    real = _np(x).dtype.type
+    x = x.contiguous()
+    v = v0.clone(memory_format=torch.contiguous_format)
+    s = torch.empty_like(x)
+    h = torch.empty_like(x) if record_h else empty(x, 0, n)
+    vs = torch.empty_like(x) if record_v else empty(x, 0, n)
+    code = torch.zeros((-(-steps // 4), n), dtype=torch.uint8) if bits else torch.empty((0, n), dtype=torch.uint8)
+    charge = _group(real, n, params.decay, params.gain, params.bias)
+    fire = _group(real, n, params.theta, params.level)
+    width = block_width(8, x.element_size(), n, 4096)
+    taking = plan.moments or plan.bins or plan.window
+    count = STAT_PARTS if taking else 1
+    total = np.zeros((count, steps if plan.moments else 0, plan.channels))
+    square = np.zeros_like(total)
+    counts = np.zeros((count, plan.bins), np.int64)
+    inside = np.zeros((count, steps if plan.bins or plan.window else 0), np.int64)
+    bin_width = (plan.high - plan.low) / plan.bins if plan.bins else 1.0
+    arrays = (_np(x), _np(v), *charge, *fire, _np(noise.contiguous()) if noise is not None else _np(empty(x, 0, n)))
+
+    def job(lo: int, hi: int, part: int = 0) -> None:
+        cpu_lif.forward(
+            *arrays, _np(s), _np(h), _np(vs), _np(code), real(rule.p0 / 2), rule.reset, rule.strict,
+            total[part], square[part], plan.channels, plan.inner, counts[part], inside[part],
+            plan.low, bin_width, plan.window_lo, plan.window_hi, lo, hi, width,
+        )  # fmt: skip
+
+    if taking:
+        blocks = -(-n // width)
+        edges = [min(n, width * (blocks * i // count)) for i in range(count)] + [n]
+
+        def several(first: int, last: int) -> None:
+            for part in range(first, last):
+                job(edges[part], edges[part + 1], part)
+
+        threads.run(several, threads.parts(count, 1, steps * n))
+    else:
+        threads.run(job, threads.parts(n, width, steps * n))
+    mean, var = empty(x), empty(x)
+    if plan.moments:
+        size = max(1, n // plan.channels)
+        m = total.sum(0) / size
+        mean = torch.from_numpy(m).to(x.dtype)
+        var = torch.from_numpy(np.maximum(square.sum(0) / size - m * m, 0.0)).to(x.dtype)
+    return Outputs(
+        s, v, h, vs, mean, var, torch.from_numpy(counts.sum(0)), torch.from_numpy(inside.sum(0)), code
+    )  # fmt: skip
+
+
+def backward(a: Adjoint, params: Params, rule: Rule) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """dL/dx [T, N], dL/dv0 [N] and the gradients of the five parameters ([1 or T, N], or empty)."""
+    from spk_neurons._kernels import cpu_lif
+
+    steps, n = a.gs.shape
+    gs = a.gs.contiguous()
+    real = _np(gs).dtype.type
+    gx = torch.empty_like(gs)
+    carry = torch.zeros_like(gs[0]) if a.gv_last is None else a.gv_last.clone(memory_format=torch.contiguous_format)
+    charge = _group(real, n, params.decay, params.gain, params.bias)
+    fire = _group(real, n, params.theta, params.level)
+    scalar = isinstance(charge[0], np.floating) and isinstance(fire[0], np.floating)
+    width = block_width(steps, gs.element_size(), n)
+    none = empty(gs, 0, n)
+    given = (gs, carry, *(t for t in (a.gh, a.gv, a.shift, a.spikes, a.stat_a) if t is not None))
+    grads = [
+        torch.zeros((p.shape[0] if p.dim() == 2 else 1, n), dtype=gs.dtype) if need else none
+        for p, need in zip((params.decay, params.gain, params.bias, params.theta, params.level), a.need, strict=True)
+    ]
+    job: Any
+    if a.code is not None:
+        width = block_width(8, gs.element_size(), n)
+        args = (_np(a.code), _np(gs), _np(carry), charge[0], charge[1], real(1 / rule.p0), _np(gx), rule.reset)
+        job = partial(cpu_lif.backward_bits, *args)
+    else:
+        x, v0 = a.x.contiguous(), a.v0.contiguous()
+        if scalar and len(given) == 2 and not any(a.need) and not rule.strict and not a.from_h:
+            job = partial(
+                cpu_lif.backward_plain, _np(x), _np(v0), _np(gs), _np(carry), *charge, *fire, _np(gx),
+                rule.reset, rule.detach or rule.reset == NONE, rule.kind, rule.p0, rule.p1,
+            )  # fmt: skip
+        else:
+            opt = [_np(t.contiguous()) if t is not None else _np(none) for t in (a.gh, a.gv, a.shift, a.spikes)]
+            stat = [_np(t.contiguous()) if t is not None else _np(none) for t in (a.stat_a, a.stat_b)]
+            job = partial(
+                cpu_lif.backward, _np(x), a.from_h, _np(v0), _np(gs), opt[0], opt[1], _np(carry), *charge, *fire,
+                opt[2], opt[3], *stat, a.plan.channels, a.plan.inner, _np(gx), *[_np(g) for g in grads],
+                rule.reset, rule.detach or rule.reset == NONE, rule.strict, rule.kind, rule.p0, rule.p1,
+            )  # fmt: skip
+    threads.run(lambda lo, hi: job(lo, hi, width), threads.parts(n, width, steps * n))
+    return gx, carry, grads
