@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from spk_neurons._kernels import library
 from spk_neurons._kernels.op import _front, _inner_rank, _param, reduce_to
 from spk_neurons._kernels.problem import compute_dtype, flatten_param, varies_in_time
 
@@ -81,14 +82,14 @@ def run_forward(name: str, xs: list[Tensor], states: list[Tensor], params: list[
     return [o.to(xs[0].dtype).reshape(shape) for o in outs] + [s.reshape(shape[1:]) for s in last]
 
 
-@torch.library.custom_op("spk_neurons::cell", mutates_args=())
+@library.define("cell")
 def cell_op(
     name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], backend: str
 ) -> list[Tensor]:
     return run_forward(name, xs, states, params, backend)
 
 
-@cell_op.register_fake
+@library.fake("cell")
 def _(name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], backend: str) -> list[Tensor]:
     cell, x = CELLS[name], xs[0]
     f = compute_dtype(x.dtype)
@@ -97,7 +98,7 @@ def _(name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], b
     ]
 
 
-@torch.library.custom_op("spk_neurons::cell_backward", mutates_args=())
+@library.define("cell_backward")
 def cell_backward_op(
     name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], go: list[Tensor], gs: list[Tensor],
     backend: str,
@@ -115,7 +116,7 @@ def cell_backward_op(
     return [g.to(xs[0].dtype).reshape(shape) for g in gx] + [g.reshape(shape[1:]) for g in g0] + shaped
 
 
-@cell_backward_op.register_fake
+@library.fake("cell_backward")
 def _(
     name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], go: list[Tensor], gs: list[Tensor],
     backend: str,
@@ -147,7 +148,7 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
     return None, list(out[:ni]), g0, gp, None
 
 
-cell_op.register_autograd(_backward, setup_context=_setup)
+library.autograd("cell", _backward, _setup)
 
 
 def _dims(dims: Any, count: int) -> list[int | None]:
@@ -165,7 +166,7 @@ def _mapped(
     return bx, bs, bp
 
 
-@cell_op.register_vmap
+@library.vmap("cell")
 def _(
     info: Any, in_dims: Any, name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], backend: str
 ) -> Any:
@@ -174,7 +175,7 @@ def _(
     return cell_op(name, bx, bs, bp, backend), [1] * cell.outputs + [0] * cell.states
 
 
-@cell_backward_op.register_vmap
+@library.vmap("cell_backward")
 def _(
     info: Any, in_dims: Any, name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor],
     go: list[Tensor], gs: list[Tensor], backend: str,

@@ -72,63 +72,6 @@ def _exp(x):
 
 
 @njit(**JIT)
-def derivative_row(kind, p0, p1, h, theta, out):
-    """out = phi(h - theta) for the surrogate ``kind`` (numbers of spk_neurons.surrogate)."""
-    n = h.shape[0]
-    real = h.dtype.type
-    one = real(1)
-    zero = real(0)
-    half = real(0.5)
-    a = real(p0)
-    if kind == 1:
-        w = half * a
-        top = one / a
-        for j in range(n):
-            u = abs(h[j] - at(theta, j))
-            out[j] = top if u <= w else zero
-    elif kind == 2:
-        scale = one / (a * a)
-        for j in range(n):
-            u = a - abs(h[j] - at(theta, j))
-            out[j] = (u if u > zero else zero) * scale
-    elif kind == 3:
-        top = half * a
-        k = real(0.5 * math.pi * p0)
-        for j in range(n):
-            u = k * (h[j] - at(theta, j))
-            out[j] = top / (one + u * u)
-    elif kind == 4:
-        for j in range(n):
-            u = a * (h[j] - at(theta, j))
-            e = exp(-abs(u))
-            q = one / (one + e)
-            out[j] = a * e * q * q
-    elif kind == 5:
-        for j in range(n):
-            u = one + a * abs(h[j] - at(theta, j))
-            out[j] = one / (u * u)
-    elif kind == 6:
-        k = real(-0.5 / (p0 * p0))
-        top = real(1.0 / (p0 * math.sqrt(2 * math.pi)))
-        for j in range(n):
-            u = h[j] - at(theta, j)
-            out[j] = top * exp(k * u * u)
-    elif kind == 7:
-        top = half * a
-        for j in range(n):
-            out[j] = top * exp(-a * abs(h[j] - at(theta, j)))
-    else:
-        k0 = real(-0.5 / (p0 * p0))
-        k1 = real(-0.5 / (36 * p0 * p0))
-        top0 = real((1 + p1) / (p0 * math.sqrt(2 * math.pi)))
-        top1 = real(p1 / (6 * p0 * math.sqrt(2 * math.pi)))
-        for j in range(n):
-            u = h[j] - at(theta, j)
-            d, s = u - a, u + a
-            out[j] = top0 * exp(k0 * u * u) - top1 * (exp(k1 * d * d) + exp(k1 * s * s))
-
-
-@njit(**JIT)
 def sum_row(h, lo, channels, inner, lane, local, total, square):
     """Add h and h^2 of neurons lo.. to the channel sums (float64 [C]).
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spk_neurons._kernels import eager
+from spk_neurons._kernels import eager, library
 from spk_neurons._kernels.problem import (
     HARD,
     Adjoint,
@@ -121,7 +121,7 @@ def run_backward(
     return gx.to(x.dtype).reshape(shape), gv0.reshape(rest), out[0], out[1], out[2], out[3], out[4]
 
 
-@torch.library.custom_op("spk_neurons::lif", mutates_args=())
+@library.define("lif")
 def lif_op(
     x: Tensor, v0: Tensor, decay: Tensor, gain: Tensor, bias: Tensor, threshold: Tensor, level: Tensor,
     noise: Tensor | None, shift: Tensor | None, ints: list[int], floats: list[float], backend: str,
@@ -129,7 +129,7 @@ def lif_op(
     return run_forward(x, v0, (decay, gain, bias, threshold, level), noise, ints, floats, backend)
 
 
-@lif_op.register_fake
+@library.fake("lif")
 def _(
     x: Tensor, v0: Tensor, decay: Tensor, gain: Tensor, bias: Tensor, threshold: Tensor, level: Tensor,
     noise: Tensor | None, shift: Tensor | None, ints: list[int], floats: list[float], backend: str,
@@ -152,7 +152,7 @@ def _(
     )
 
 
-@torch.library.custom_op("spk_neurons::lif_backward", mutates_args=())
+@library.define("lif_backward")
 def lif_backward_op(
     x: Tensor, from_h: bool, v0: Tensor, gs: Tensor | None, gv_last: Tensor | None, gh: Tensor | None,
     gv: Tensor | None, decay: Tensor, gain: Tensor, bias: Tensor, threshold: Tensor, level: Tensor,
@@ -165,7 +165,7 @@ def lif_backward_op(
     )
 
 
-@lif_backward_op.register_fake
+@library.fake("lif_backward")
 def _(
     x: Tensor, from_h: bool, v0: Tensor, gs: Tensor | None, gv_last: Tensor | None, gh: Tensor | None,
     gv: Tensor | None, decay: Tensor, gain: Tensor, bias: Tensor, threshold: Tensor, level: Tensor,
@@ -238,7 +238,7 @@ def _backward(ctx: Any, gs: Any, gv_last: Any, gh: Any, gv: Any, gmean: Any, gva
     )  # fmt: skip
 
 
-lif_op.register_autograd(_backward, setup_context=_setup)
+library.autograd("lif", _backward, _setup)
 
 
 # ---------------------------------------------------------------- vmap
@@ -272,7 +272,7 @@ def _no_stats(ints: list[int]) -> None:
         )
 
 
-@lif_op.register_vmap
+@library.vmap("lif")
 def _(info: Any, in_dims: Any, x: Tensor, v0: Tensor, *rest: Any) -> Any:
     five, (noise, shift, ints, floats, backend) = rest[:5], rest[5:]
     size = info.batch_size
@@ -290,7 +290,7 @@ def _(info: Any, in_dims: Any, x: Tensor, v0: Tensor, *rest: Any) -> Any:
     return out, (1, 0, 1 if ints[4] else None, 1 if ints[5] else None, None, None, None, None, None)
 
 
-@lif_backward_op.register_vmap
+@library.vmap("lif_backward")
 def _(info: Any, in_dims: Any, *args: Any) -> Any:
     (x, from_h, v0, gs, gv_last, gh, gv, *five, shift, spikes, stat_a, stat_b, code, need, ints, floats, backend) = args
     dx, _, dv0, dgs, dgvl, dgh, dgv = in_dims[:7]

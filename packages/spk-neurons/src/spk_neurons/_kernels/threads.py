@@ -10,12 +10,18 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import torch
 
 #: below this many elements a second thread costs more than it brings
 MIN_WORK = 1 << 16
 
+#: scratch memory larger than this is given back after the call
+KEEP_BYTES = 8 << 20
+
+_local = threading.local()
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _key = (0, 0)
@@ -53,3 +59,15 @@ def run(job: Callable[[int, int], None], ranges: list[tuple[int, int]]) -> None:
     job(*ranges[0])
     for future in rest:
         future.result()
+
+
+def workspace(count: int, itemsize: int) -> np.ndarray[Any, Any]:
+    """``count`` floats of scratch memory of this thread, kept between calls: fresh memory means page faults."""
+    dtype = np.float32 if itemsize == 4 else np.float64
+    kept = getattr(_local, "scratch", None)
+    if kept is None or kept.nbytes < count * itemsize:
+        kept = np.empty(count * itemsize, np.uint8)
+        if kept.nbytes <= KEEP_BYTES:
+            _local.scratch = kept
+    array: np.ndarray[Any, Any] = kept[: count * itemsize].view(dtype)
+    return array
