@@ -159,12 +159,24 @@ def _check_broadcast(name: str, p: Tensor, x: Tensor) -> None:
         raise ValueError(f"a parameter of cell {name!r} has shape {tuple(p.shape)}, which does not broadcast to {tuple(x.shape)}")
 
 
-def check_cell(cell: Cell, *, steps: int = 7, neurons: int = 13, seed: int = 0, low: float = 0.1, high: float = 1.5) -> None:
+def check_cell(
+    cell: Cell,
+    *,
+    steps: int = 7,
+    neurons: int = 13,
+    seed: int = 0,
+    low: float = 0.1,
+    high: float = 1.5,
+    fixed: dict[int, float] | None = None,
+    backends: Sequence[str] = ("torch", "numba"),
+) -> None:
     """Compare a cell's backward (torch and, if at hand, numba) with float64 autograd of its reference.
 
     Args:
         cell: the cell. steps, neurons: size of the random case. seed: of the draw.
         low, high: inputs, states and parameters are drawn uniformly from here.
+        fixed: parameters (by position) that are plain constants, e.g. a surrogate's shape, with their values.
+        backends: which to check; one that cannot run here is left out.
     Raises:
         AssertionError: naming the tensor whose value or gradient differs by more than 1e-9 (relative).
     """
@@ -178,13 +190,18 @@ def check_cell(cell: Cell, *, steps: int = 7, neurons: int = 13, seed: int = 0, 
     base = {
         "input": [draw(steps, neurons) for _ in range(cell.inputs)],
         "state": [draw(neurons) for _ in range(cell.states)],
-        "param": [draw(neurons) for _ in range(cell.params)],
+        "param": [draw(neurons) for i in range(cell.params) if i not in (fixed or {})],
     }
+
+    def all_params(free: list[Tensor]) -> list[Tensor | float]:
+        rest = iter(free)
+        return [fixed[i] if fixed and i in fixed else next(rest) for i in range(cell.params)]
+
     weights = [draw(steps, neurons) for _ in range(cell.outputs)] + [draw(neurons) for _ in range(cell.states)]
 
     def run(backend: str) -> list[tuple[str, Tensor]]:
         leaves = {k: [t.clone().requires_grad_() for t in ts] for k, ts in base.items()}
-        outs, last = cell(leaves["input"], leaves["state"], leaves["param"], backend=backend)
+        outs, last = cell(leaves["input"], leaves["state"], all_params(leaves["param"]), backend=backend)
         results = [*outs, *last]
         loss = torch.stack([(r * w).sum() for r, w in zip(results, weights, strict=True)]).sum()
         flat = [t for ts in leaves.values() for t in ts]
@@ -195,7 +212,7 @@ def check_cell(cell: Cell, *, steps: int = 7, neurons: int = 13, seed: int = 0, 
         return list(zip(values + names, [r.detach() for r in results] + zeros, strict=True))
 
     expected = run("reference")
-    for backend in ("torch", "numba"):
+    for backend in backends:
         if why_not(backend, torch.device("cpu"), torch.float64) is not None:
             continue
         for (name, want), (_, got) in zip(expected, run(backend), strict=True):

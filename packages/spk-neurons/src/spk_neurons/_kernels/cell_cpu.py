@@ -13,6 +13,7 @@ import importlib.util
 import marshal
 import math
 import os
+import sys
 import tempfile
 from pathlib import Path
 from types import FunctionType
@@ -253,6 +254,8 @@ def compile_cell(cell: Cell) -> tuple[Any, Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     module.__dict__.update(space)
+    # numba finds the functions of a cached kernel again through the module's name
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.forward, module.backward
 
