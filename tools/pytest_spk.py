@@ -1,20 +1,37 @@
-"""Pytest plugin of the whole repository: real data, hypothesis profile, kernel cache.
+"""Pytest plugin of the whole repository: real data, oracles, hypothesis profile, kernel cache.
 
 Loaded by the root ``pyproject.toml`` (``-p pytest_spk``), so a new package's tests get it without an edit.
+Two environment variables turn what is a skip on somebody's laptop into a failure:
+
+``SPK_DATA``
+    folder of the real data; a test marked ``data`` may then neither be skipped nor miss a file.
+``SPK_REQUIRE_ORACLES``
+    when set to 1, every library of the ``oracles`` group of the packages under test must be installed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+import monorepo
 
 # Kernels compiled by one session serve the next one: without it every environment compiles again.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache"))
+os.environ.setdefault("NUMBA_CACHE_DIR", str(monorepo.ROOT / ".numba_cache"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-every-package",
+        action="store_true",
+        help="fail when a package of the tree collected no test",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,6 +49,67 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "data" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    tree = monorepo.read(session.config.rootpath) if _has_packages(session.config.rootpath) else None
+    if tree is None or session.config.option.collectonly:
+        return
+    counts = count_by_package(tree, (item.path for item in session.items))
+    if session.config.getoption("--require-every-package"):
+        empty = [name for name in tree.names if not counts[name]]
+        if empty:
+            raise pytest.UsageError(f"no test was collected for {', '.join(empty)}")
+    if os.environ.get("SPK_REQUIRE_ORACLES") == "1":
+        missing = [line for name in counts for line in missing_oracles(tree[name])]
+        if missing:
+            raise pytest.UsageError(f"oracles are missing: {'; '.join(missing)}")
+
+
+def _has_packages(root: Path) -> bool:
+    return any((root / "packages").glob("*/pyproject.toml"))
+
+
+def count_by_package(tree: monorepo.Tree, paths: Iterable[Path]) -> Counter[str]:
+    """How many of the paths lie in the tests of each package; packages without any do not appear."""
+    counts: Counter[str] = Counter()
+    tests = {package.name: package.tests.resolve() for package in tree.packages}
+    for path in paths:
+        counts.update(name for name, folder in tests.items() if path.resolve().is_relative_to(folder))
+    return counts
+
+
+def missing_oracles(package: monorepo.Package) -> list[str]:
+    """What of the package's ``oracles`` group is not installed here, one line each."""
+    found = []
+    for text in package.group("oracles"):
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            continue
+        try:
+            version = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            found.append(f"{package.name} wants {text}")
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            found.append(f"{package.name} wants {text}, found {version}")
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and "data" in item.keywords and os.environ.get("SPK_DATA"):
+        report.outcome = "failed"
+        report.longrepr = f"SPK_DATA is set, so a data test may not be skipped; it said: {_reason(report)}"
+    return report
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Shrink a recommender's embedding tables by balanced co-clustering of users and items."""
 
+from .cluster import BACO
 from .codebook import Codebook
 from .graph import BipartiteGraph
 
-__all__ = ["BipartiteGraph", "Codebook"]
+__all__ = ["BACO", "BipartiteGraph", "Codebook"]

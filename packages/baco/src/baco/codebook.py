@@ -14,7 +14,6 @@ from ._ids import IdIndex, check_ids
 if TYPE_CHECKING:
     import scipy.sparse
 
-    from .graph import BipartiteGraph
 
 Array = np.ndarray[Any, Any]
 SCHEMA = 1
@@ -81,7 +80,7 @@ class Codebook:
         this is the accounting of the BACO authors' software.
         """
         extra = self.n_users * (self.user_codes.shape[1] - 1) + self.n_items * (self.item_codes.shape[1] - 1)
-        return self.n_rows * int(embedding_dim) + extra
+        return int(self.n_rows * int(embedding_dim) + extra)
 
     def compression_ratio(self, embedding_dim: int = 64) -> float:
         """`parameters` over those of a full table, one row per id."""
@@ -90,7 +89,7 @@ class Codebook:
     def nbytes(self, embedding_dim: int = 64, itemsize: int = 4) -> int:
         """Bytes to serve from: both tables at ``itemsize`` bytes per number, and all codes at 4."""
         codes = self.user_codes.size + self.item_codes.size
-        return self.n_rows * int(embedding_dim) * itemsize + codes * 4
+        return int(self.n_rows * int(embedding_dim) * itemsize + codes * 4)
 
     def lookup(self, ids: Any, side: str = "user") -> tuple[Array, Array]:
         """Codes and weights of raw ids.
@@ -158,7 +157,7 @@ class Codebook:
         if self.item_ids is not None:
             arrays["item_ids"] = self.item_ids
         with atomic_write(path, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         return path
 
     @classmethod
@@ -173,7 +172,8 @@ class Codebook:
 
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # opened here: given a path, numpy leaves a damaged file open
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             header = json.loads(str(arrays.pop("header")))
             if header["format"] != "baco codebook":
@@ -182,7 +182,9 @@ class Codebook:
         except FileNotFoundError:
             raise
         except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as problem:
-            raise ValueError(f"{path} is not a baco codebook ({problem}); expected a file that Codebook.save wrote") from problem
+            raise ValueError(
+                f"{path} is not a baco codebook ({problem}); expected a file that Codebook.save wrote"
+            ) from problem
         if schema > SCHEMA:
             raise ValueError(f"{path} has codebook schema {schema}; this version reads up to {SCHEMA}: upgrade baco")
         missing = {"user_codes", "item_codes", "user_weights", "item_weights"} - arrays.keys()

@@ -82,9 +82,7 @@ class BipartiteGraph:
         return float(self.user_weights.sum()) if self.weighted else float(self.n_edges)
 
     @classmethod
-    def from_scipy(
-        cls, X: scipy.sparse.spmatrix | Array, *, user_ids: Array | None = None, item_ids: Array | None = None
-    ) -> BipartiteGraph:
+    def from_scipy(cls, X: Any, *, user_ids: Array | None = None, item_ids: Array | None = None) -> BipartiteGraph:
         """Graph of a users × items matrix, sparse in any format or a small dense array.
 
         A matrix whose stored values are all 1 (or boolean) is binary: repeated entries count once. Otherwise the
@@ -114,7 +112,7 @@ class BipartiteGraph:
             return cls.from_arrays(
                 coo.row, coo.col, coo.data, n_users=X.shape[0], n_items=X.shape[1], user_ids=user_ids, item_ids=item_ids
             )
-        n_users, n_items = X.shape
+        _n_users, n_items = X.shape
         indptr, indices, values = np.asarray(X.indptr), np.asarray(X.indices), np.asarray(X.data)
         _check_csr(indptr, indices, n_items)
         _check_weights(values)
@@ -276,7 +274,7 @@ def _row_sums(pointer: Array, weights: Array) -> Array:
 
 
 def _all_ones(values: Array) -> bool:
-    return values.dtype == np.bool_ and bool(values.all()) or bool((values == 1).all())
+    return (values.dtype == np.bool_ and bool(values.all())) or bool((values == 1).all())
 
 
 def _check_weights(values: Array) -> None:

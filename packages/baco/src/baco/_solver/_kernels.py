@@ -20,6 +20,28 @@ from numba import njit
 
 # Fibonacci hashing: the top bits of label * 2^64/phi spread consecutive labels over a small table.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
+# Up to so many labels one array over all of them (2 MB) stays in the second-level cache and beats a hash table.
+_DENSE_LABELS = 1 << 18
+
+
+@njit(cache=True, nogil=True)
+def _scratch(indptr, start, stop, n_labels):
+    """Room for one node's candidates, for the nodes ``start..stop``: (sums, keys, used, found).
+
+    ``keys`` is empty where ``sums`` has a place for every label.
+    """
+    largest = 1
+    for node in range(start, stop):
+        largest = max(largest, indptr[node + 1] - indptr[node])
+    if n_labels <= _DENSE_LABELS:
+        keys = np.empty(0, np.int64)
+        sums = np.zeros(n_labels, np.float64)
+    else:
+        keys = np.full(1 << _table_bits(largest), -1, np.int64)
+        sums = np.empty(keys.size, np.float64)
+    used = np.empty(largest, np.int64)
+    found = np.empty(largest, np.int64)
+    return sums, keys, used, found
 
 
 @njit(cache=True, nogil=True)
@@ -31,27 +53,31 @@ def _table_bits(degree):
     return bits
 
 
-@njit(cache=True, nogil=True)
-def _largest_degree(indptr, start, stop):
-    largest = 1
-    for node in range(start, stop):
-        degree = indptr[node + 1] - indptr[node]
-        if degree > largest:
-            largest = degree
-    return largest
+@njit(cache=True, nogil=True, inline="always")
+def _candidates(neighbour_labels, begin, degree, neighbours, edge_weights, sums, keys, used, found):
+    """Distinct labels of a node's neighbours and the edge weight into each; returns how many there are.
 
-
-@njit(cache=True, nogil=True)
-def _gather_sums(found, degree, edge_weights, begin, keys, sums, used):
-    """Sum edge weights per label of ``found[:degree]``; returns how many distinct slots ``used`` lists.
-
-    The table stays in the first-level cache for ordinary degrees; the caller empties it slot by slot.
+    ``used`` lists their slots by first appearance; slot s holds the weight ``sums[s]`` and the label ``keys[s]``, or
+    s itself where ``keys`` is empty. The caller empties the slots. Inlined: called once a node, it would cost as
+    much as it does.
     """
     weighted = edge_weights.size > 0
+    n_used = 0
+    if keys.size == 0:
+        for k in range(degree):
+            label = neighbour_labels[neighbours[begin + k]]
+            total = sums[label]
+            # written always, counted when new: no branch to mispredict
+            used[n_used] = label
+            n_used += total == 0.0
+            sums[label] = total + (edge_weights[begin + k] if weighted else 1.0)
+        return n_used
+    # A loop that only gathers keeps many cache misses in flight; mixed with the table it would stall.
+    for k in range(degree):
+        found[k] = neighbour_labels[neighbours[begin + k]]
     bits = _table_bits(degree)
     shift = np.uint64(64 - bits)
     last = np.int64((1 << bits) - 1)
-    n_used = 0
     for k in range(degree):
         label = found[k]
         weight = edge_weights[begin + k] if weighted else 1.0
@@ -69,9 +95,7 @@ def _gather_sums(found, degree, edge_weights, begin, keys, sums, used):
 
 
 @njit(cache=True, nogil=True)
-def propose(
-    indptr, indices, edge_weights, mass, scale, own, other, volume, keepers, stay, target, gain, start, stop
-):
+def propose(indptr, indices, edge_weights, mass, scale, own, other, volume, keepers, stay, target, gain, start, stop):
     """Best neighbouring label of nodes ``start..stop``; fills ``target`` and ``gain``.
 
     Only the other side's labels and volumes are read, so the nodes of one side do not influence each other:
@@ -79,11 +103,8 @@ def propose(
     the best, else the smallest. A node with ``keepers[label] == node`` keeps its label (an empty ``keepers``
     binds nobody). Returns the number of moves and the edge weight inside clusters once all of them are made.
     """
-    largest = _largest_degree(indptr, start, stop)
-    keys = np.full(1 << _table_bits(largest), -1, np.int64)
-    sums = np.empty(keys.size, np.float64)
-    used = np.empty(largest, np.int64)
-    found = np.empty(largest, np.int64)
+    sums, keys, used, found = _scratch(indptr, start, stop, volume.size)
+    dense = keys.size == 0
     moves = 0
     inside = 0.0
     for node in range(start, stop):
@@ -94,25 +115,27 @@ def propose(
         gain[node] = 0.0
         if degree == 0:
             continue
-        # A loop that only gathers keeps many cache misses in flight; mixed with the table it would stall.
-        for k in range(degree):
-            found[k] = other[indices[begin + k]]
-        n_used = _gather_sums(found, degree, edge_weights, begin, keys, sums, used)
+        n_labels = _candidates(other, begin, degree, indices, edge_weights, sums, keys, used, found)
         factor = scale * mass[node]
         best = np.int64(-1)
         best_score = -np.inf
         best_inside = 0.0
         own_inside = 0.0
-        for k in range(n_used):
+        for k in range(n_labels):
             slot = used[k]
-            label = keys[slot]
-            keys[slot] = -1
+            total = sums[slot]
+            if dense:
+                label = slot
+                sums[slot] = 0.0
+            else:
+                label = keys[slot]
+                keys[slot] = -1
             if label == current:
-                own_inside = sums[slot]
-            score = sums[slot] - factor * volume[label]
+                own_inside = total
+            score = total - factor * volume[label]
             if score > best_score or (score == best_score and label < best):
                 best_score = score
-                best_inside = sums[slot]
+                best_inside = total
                 best = label
         own_score = own_inside - factor * volume[current]
         bound = keepers.size > 0 and keepers[current] == node
@@ -129,7 +152,7 @@ def propose(
 
 
 @njit(cache=True, nogil=True)
-def apply_until(order, own, target, counts, other_counts, rows, budget):
+def apply_until(order, own, target, counts, rows, budget):
     """Make the proposed moves in ``order`` until at most ``budget`` rows are left; returns (rows, moves)."""
     moves = 0
     for node in order:
@@ -174,11 +197,13 @@ def sequential_sweep(
     (their type sets the precision of the accumulators), ``counts[l, side]`` too. Stops within the sweep once
     ``rows <= budget``. Returns (rows, moves).
     """
-    largest = max(_largest_degree(user_ptr, 0, n_users), _largest_degree(item_ptr, 0, item_ptr.size - 1))
-    keys = np.full(1 << _table_bits(largest), -1, np.int64)
-    sums = np.empty(keys.size, np.float64)
-    used = np.empty(largest, np.int64)
-    found = np.empty(largest, np.int64)
+    # one scratch for both sides, as large as the heaviest node asks
+    user_room = _scratch(user_ptr, 0, n_users, user_volume.size)
+    item_room = _scratch(item_ptr, 0, item_ptr.size - 1, user_volume.size)
+    sums, keys, used, found = user_room if user_room[2].size > item_room[2].size else item_room
+    dense = keys.size == 0
+    user_labels = labels[:n_users]
+    item_labels = labels[n_users:]
     moves = 0
     for node in order:
         if rows <= budget:
@@ -187,18 +212,14 @@ def sequential_sweep(
             side = 0
             begin = user_ptr[node]
             degree = user_ptr[node + 1] - begin
-            for k in range(degree):
-                found[k] = labels[n_users + user_items[begin + k]]
-            n_used = _gather_sums(found, degree, user_weights, begin, keys, sums, used) if degree else 0
+            other, neighbours, weights = item_labels, user_items, user_weights
         else:
             side = 1
-            item = node - n_users
-            begin = item_ptr[item]
-            degree = item_ptr[item + 1] - begin
-            for k in range(degree):
-                found[k] = labels[item_users[begin + k]]
-            n_used = _gather_sums(found, degree, item_weights, begin, keys, sums, used) if degree else 0
-        if n_used == 0:
+            begin = item_ptr[node - n_users]
+            degree = item_ptr[node - n_users + 1] - begin
+            other, neighbours, weights = user_labels, item_users, item_weights
+        n_labels = _candidates(other, begin, degree, neighbours, weights, sums, keys, used, found)
+        if n_labels == 0:
             continue
         volume = item_volume if side == 0 else user_volume
         current = np.int64(labels[node])
@@ -206,13 +227,18 @@ def sequential_sweep(
         best = np.int64(-1)
         best_score = -np.inf
         own_inside = 0.0
-        for k in range(n_used):
+        for k in range(n_labels):
             slot = used[k]
-            label = keys[slot]
-            keys[slot] = -1
+            total = sums[slot]
+            if dense:
+                label = slot
+                sums[slot] = 0.0
+            else:
+                label = keys[slot]
+                keys[slot] = -1
             if label == current:
-                own_inside = sums[slot]
-            score = sums[slot] - factor * volume[label]
+                own_inside = total
+            score = total - factor * volume[label]
             if score > best_score or (score == best_score and label < best):
                 best_score = score
                 best = label
@@ -234,34 +260,26 @@ def sequential_sweep(
 
 
 @njit(cache=True, nogil=True)
-def further_labels(
-    indptr, indices, edge_weights, mass, scale, own, other, volume, held, chosen, start, stop
-):
+def further_labels(indptr, indices, edge_weights, mass, scale, own, other, volume, held, chosen, start, stop):
     """The best labels of a node besides its own, best first, into ``chosen[node]``; ``-1`` where none is left.
 
     Candidates are the labels of the node's neighbours that some node of its own side holds (``held``). Ties:
     the smallest label.
     """
-    largest = _largest_degree(indptr, start, stop)
-    keys = np.full(1 << _table_bits(largest), -1, np.int64)
-    sums = np.empty(keys.size, np.float64)
-    used = np.empty(largest, np.int64)
-    found = np.empty(largest, np.int64)
+    sums, keys, used, found = _scratch(indptr, start, stop, volume.size)
+    dense = keys.size == 0
     for node in range(start, stop):
         begin = indptr[node]
         degree = indptr[node + 1] - begin
         chosen[node, :] = -1
-        if degree == 0:
-            continue
-        for k in range(degree):
-            found[k] = other[indices[begin + k]]
-        n_used = _gather_sums(found, degree, edge_weights, begin, keys, sums, used)
+        n_labels = _candidates(other, begin, degree, indices, edge_weights, sums, keys, used, found)
         factor = scale * mass[node]
         for rank in range(chosen.shape[1]):
             best = np.int64(-1)
             best_score = -np.inf
-            for k in range(n_used):
-                label = keys[used[k]]
+            for k in range(n_labels):
+                slot = used[k]
+                label = slot if dense else keys[slot]
                 if label == own[node] or not held[label]:
                     continue
                 taken = False
@@ -269,13 +287,16 @@ def further_labels(
                     taken = taken or chosen[node, earlier] == label
                 if taken:
                     continue
-                score = sums[used[k]] - factor * volume[label]
+                score = sums[slot] - factor * volume[label]
                 if score > best_score or (score == best_score and label < best):
                     best_score = score
                     best = label
             chosen[node, rank] = best
-        for k in range(n_used):
-            keys[used[k]] = -1
+        for k in range(n_labels):
+            if dense:
+                sums[used[k]] = 0.0
+            else:
+                keys[used[k]] = -1
 
 
 @njit(cache=True, nogil=True)

@@ -7,6 +7,7 @@ from several threads of the caller at once.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ def edge_blocks(indptr: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
     count = min(max(n_edges // EDGES_PER_BLOCK, 1), MOST_BLOCKS, max(n_rows, 1))
     targets = np.linspace(0, n_edges, count + 1)[1:-1]
     cuts = np.unique(np.concatenate([[0], np.searchsorted(indptr, targets), [n_rows]]))
-    return [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
 
 
 def resolve_jobs(n_jobs: int | None) -> int:
@@ -39,9 +40,7 @@ def resolve_jobs(n_jobs: int | None) -> int:
     return int(n_jobs)
 
 
-def run_blocks(
-    work: Callable[[int, int], Result], blocks: Sequence[tuple[int, int]], n_jobs: int
-) -> list[Result]:
+def run_blocks(work: Callable[[int, int], Result], blocks: Sequence[tuple[int, int]], n_jobs: int) -> list[Result]:
     """Results of ``work(start, stop)`` for every block, in the order of the blocks."""
     if n_jobs == 1 or len(blocks) == 1:
         return [work(start, stop) for start, stop in blocks]
