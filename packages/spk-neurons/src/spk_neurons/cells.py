@@ -6,9 +6,9 @@ loop over neurons has no branch. Adjoints by our derivation (``d_`` is a loss gr
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
+from spk_neurons._kernels.cell_op import CELLS
 from spk_neurons._kernels.problem import HARD, SOFT
 from spk_neurons.scan import Cell, derivative, heaviside, spike, where
 from spk_neurons.surrogate import from_kind
@@ -16,8 +16,7 @@ from spk_neurons.surrogate import from_kind
 __all__ = ["alif", "cuba", "li"]
 
 
-@lru_cache(maxsize=1)
-def li() -> Cell:
+def _make_li() -> Cell:
     """v = decay v + gain x; inputs x; states v; params decay, gain; outputs v."""
 
     def forward(x: Any, v: Any, decay: Any, gain: Any) -> Any:
@@ -35,8 +34,7 @@ def _label(name: str, kind: int, reset: int, detach: bool, strict: bool) -> str:
     return f"spk_neurons.{name}.{kind}.{reset}.{int(detach)}.{int(strict)}"
 
 
-@lru_cache(maxsize=None)
-def cuba(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
+def _make_cuba(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
     """States i, v; params decay_syn, decay, gain, bias, threshold, level, p0, p1; output s."""
 
     def forward(
@@ -93,8 +91,7 @@ def cuba(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
     return Cell(name, forward=forward, backward=backward, reference=reference, states=2, params=8)
 
 
-@lru_cache(maxsize=None)
-def alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
+def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
     """States v, b; params decay, gain, bias, threshold, beta, rho, v_reset, p0, p1; output s."""
 
     def forward(
@@ -154,3 +151,21 @@ def alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
 
     name = _label("alif", kind, reset, detach, strict)
     return Cell(name, forward=forward, backward=backward, reference=reference, states=2, params=9)
+
+
+def li() -> Cell:
+    """v = decay v + gain x."""
+    found = CELLS.get("spk_neurons.li")
+    return found if found is not None else _make_li()
+
+
+def cuba(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
+    """The cell of CuBaLIF for one choice of surrogate, reset and rule; made once per process."""
+    found = CELLS.get(_label("cuba", kind, reset, detach, strict))
+    return found if found is not None else _make_cuba(kind, reset, detach, strict)
+
+
+def alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
+    """The cell of ALIF for one choice of surrogate, reset and rule; made once per process."""
+    found = CELLS.get(_label("alif", kind, reset, detach, strict))
+    return found if found is not None else _make_alif(kind, reset, detach, strict)

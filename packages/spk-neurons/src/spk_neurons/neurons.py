@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from spk_neurons import cells
 from spk_neurons import functional as F
 from spk_neurons._checks import check_input, number, within
 from spk_neurons._kernels.backends import check_name
-from spk_neurons._kernels.problem import compute_dtype
+from spk_neurons._kernels.problem import RESETS, compute_dtype
 from spk_neurons.noise import Gaussian, Noise
 from spk_neurons.state import ALIFState, Carry, CuBaState, LIFState, LIState, moved
-from spk_neurons.surrogate import ATan, Surrogate
+from spk_neurons.surrogate import ATan, Surrogate, known_to_kernels
 
 __all__ = ["ALIF", "IF", "LI", "LIF", "PLIF", "CuBaLIF", "Neuron", "NoisyLIF"]
 
@@ -344,6 +345,7 @@ class LI(Neuron):
             raise ValueError(f"give tau={tau} or decay={decay}, not both")
         tau = 2.0 if tau is None and decay is None else tau
         F.check_values(tau=tau, decay=decay)
+        cells.li()
         self.tau, self.decay, self.gain, self.decay_input, self.backend = tau, decay, gain, decay_input, check_name(backend)
 
     def initial_state(
@@ -382,6 +384,13 @@ class _TwoState(Neuron):
     def threshold(self) -> Any:
         """The threshold at rest."""
         return self.options["threshold"]
+
+    def _prepare(self, factory: Any) -> None:
+        """Make the cell now: a compiler that traces the first call cannot."""
+        o = self.options
+        reset = "soft" if o["v_reset"] is None else o["reset"]
+        if known_to_kernels(self.surrogate):
+            factory(self.surrogate.kind, RESETS[reset], bool(o.get("detach_reset", False)), o.get("fire") == "gt")
 
     def _v0(self) -> float:
         hard = self.options["reset"] == "hard" and self.options["v_reset"] is not None
@@ -422,6 +431,7 @@ class CuBaLIF(_TwoState):
         super().__init__(
             backend, surrogate, tau=tau, tau_syn=tau_syn, threshold=threshold, reset=reset, v_reset=v_reset, **options
         )
+        self._prepare(cells.cuba)
 
     def initial_state(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
@@ -455,6 +465,7 @@ class ALIF(_TwoState):
             backend, surrogate, tau=tau, threshold=threshold, beta=beta, tau_adapt=tau_adapt, reset=reset, v_reset=v_reset,
             **options,
         )  # fmt: skip
+        self._prepare(cells.alif)
 
     def initial_state(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str | None = None

@@ -75,6 +75,13 @@ class Cell:
             self._compiled = cell_cpu.compile_cell(self)
         return self._compiled
 
+    def __deepcopy__(self, memo: Any) -> Cell:
+        # a cell is code under a global name: a copy of a network shares it
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return cell_op.CELLS.__getitem__, (self.name,)
+
     def __repr__(self) -> str:
         return (
             f"Cell({self.name!r}, inputs={self.inputs}, states={self.states}, params={self.params}, "
@@ -129,8 +136,11 @@ class Cell:
                 raise ValueError(f"cell {self.name!r} has no triton kernel; use backend='torch' on a GPU")
             name = "torch"
         tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (*inputs, *s, *p))
-        run = cell_op.cell_op if tracked or transforming() else cell_op.run_forward
-        flat = run(self.name, list(inputs), s, p, name)
+        if transforming() and not torch.compiler.is_compiling():
+            flat = cell_op.Transformed.apply(self.name, name, self.inputs, self.states, *inputs, *s, *p)  # type: ignore[no-untyped-call]
+        else:
+            run = cell_op.cell_op if tracked or transforming() else cell_op.run_forward
+            flat = run(self.name, list(inputs), s, p, name)
         return tuple(flat[: self.outputs]), tuple(flat[self.outputs :])
 
     def _run_reference(

@@ -151,6 +151,26 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
 library.autograd("cell", _backward, _setup)
 
 
+class Transformed(torch.autograd.Function):
+    """The operator under ``torch.func`` transforms, which differentiate autograd functions of plain tensors."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(name: str, backend: str, ni: int, ns: int, *flat: Tensor) -> tuple[Tensor, ...]:
+        return tuple(cell_op(name, list(flat[:ni]), list(flat[ni : ni + ns]), list(flat[ni + ns :]), backend))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        name, backend, ni, ns, *flat = inputs
+        _setup(ctx, (name, flat[:ni], flat[ni : ni + ns], flat[ni + ns :], backend), list(output))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        _, gx, g0, gp, _ = _backward(ctx, list(grads))
+        return None, None, None, None, *gx, *g0, *gp
+
+
 def _dims(dims: Any, count: int) -> list[int | None]:
     return [None] * count if dims is None else list(dims)
 

@@ -241,6 +241,24 @@ def _backward(ctx: Any, gs: Any, gv_last: Any, gh: Any, gv: Any, gmean: Any, gva
 library.autograd("lif", _backward, _setup)
 
 
+class Transformed(torch.autograd.Function):
+    """The operator under ``torch.func`` transforms, which differentiate autograd functions, not operators."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Any) -> Nine:
+        return lif_op(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Nine) -> None:
+        _setup(ctx, inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        return _backward(ctx, *grads)
+
+
 # ---------------------------------------------------------------- vmap
 
 
@@ -388,4 +406,5 @@ def call(
         and shift is None
         and not any(p.requires_grad for p in five)
     )
-    return lif_op(x, v0, *five, noise, shift, [*ints[:6], int(bits_ok and tracked), *ints[7:]], floats, backend)
+    run = Transformed.apply if special and not torch.compiler.is_compiling() else lif_op
+    return run(x, v0, *five, noise, shift, [*ints[:6], int(bits_ok and tracked), *ints[7:]], floats, backend)  # type: ignore[no-any-return,no-untyped-call]
