@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from spk_neurons import LIF, encode, plot, record
 from torch import Tensor, nn
 
-STEPS, EPOCHS, BATCH = 8, 30, 64
+from spk_neurons import LIF, encode, plot, record
+
+STEPS, EPOCHS, BATCH = 8, 20, 64
 
 
 def data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,13 +74,19 @@ def main() -> None:
         for backend in ("numba", "torch"):
             net, score, spikes[backend] = train(reset, backend)
             accuracy[f"{reset}/{backend}"] = score
-            print(f"reset={reset:<5} backend={backend:<6} test accuracy {score:.3f}   {time.perf_counter() - start:5.1f} s", flush=True)
+            print(
+                f"reset={reset:<5} backend={backend:<6} test accuracy {score:.3f}   "
+                f"{time.perf_counter() - start:5.1f} s",
+                flush=True,
+            )
             if (reset, backend) == ("hard", "numba"):
                 figures(net, out)
         equal = equal and torch.equal(spikes["numba"], spikes["torch"])
     same = torch.equal(train("hard", "numba")[2], train("hard", "numba")[2])
     seconds = time.perf_counter() - start
-    print(f"two runs with one seed give equal spikes: {same}; numba and torch give equal spikes after training: {equal}")
+    print(
+        f"two runs with one seed give equal spikes: {same}; numba and torch give equal spikes after training: {equal}"
+    )
     low = min(accuracy.values())
     result = {
         "system": "spiking neurons for PyTorch",

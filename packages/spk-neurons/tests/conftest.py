@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from spk_neurons._kernels.backends import why_not
 
 CPU = torch.device("cpu")

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from spk_neurons import StatsRequest, cells, noise, surrogate
 from spk_neurons import functional as F
 from spk_neurons.scan import check_cell
 from spk_neurons.testing import TOLERANCE, assert_close
-from torch import Tensor
 
 T, B, C = 9, 3, 7
 RESETS = ["hard", "soft", "none"]
@@ -35,7 +36,13 @@ def tensors(shapes: str) -> dict[str, Tensor]:
 
 
 def run(
-    x: Tensor, v0: Tensor, params: dict[str, Tensor], dtype: torch.dtype, backend: str, weights: list[Tensor], **options: Any
+    x: Tensor,
+    v0: Tensor,
+    params: dict[str, Tensor],
+    dtype: torch.dtype,
+    backend: str,
+    weights: list[Tensor],
+    **options: Any,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     leaves = {k: v.to(dtype).clone().requires_grad_() for k, v in {"x": x, "v0": v0, **params}.items()}
     named = {k: v for k, v in leaves.items() if k not in ("x", "v0")}
@@ -53,7 +60,8 @@ def run(
 
 
 WEIGHTS = [
-    draw(T, B, C, low=-1, seed=5), draw(B, C, low=-1, seed=6), draw(T, B, C, low=-1, seed=7), draw(T, B, C, low=-1, seed=8),
+    draw(T, B, C, low=-1, seed=5), draw(B, C, low=-1, seed=6), draw(T, B, C, low=-1, seed=7), draw(T, B, C,
+    low=-1, seed=8),
     draw(T, C, low=-1, seed=9), draw(T, C, low=-1, seed=10),
 ]  # fmt: skip
 
@@ -90,7 +98,15 @@ def test_lif_each_output_alone(fused: str, reset: str, wanted: str) -> None:
 
     def grads_of(backend: str) -> tuple[Tensor, Tensor]:
         a, b = x.clone().requires_grad_(), v0.clone().requires_grad_()
-        s, out = F.lif(a, b, decay=0.7, reset=reset, backend=backend, return_state=True, **{k: v for k, v in options.items() if k != "reset"})
+        s, out = F.lif(
+            a,
+            b,
+            decay=0.7,
+            reset=reset,
+            backend=backend,
+            return_state=True,
+            **{k: v for k, v in options.items() if k != "reset"},
+        )
         parts = [s, out.state.v, out.h, out.v, *((out.stats.mean, out.stats.var) if out.stats else (None, None))]
         sum((parts[i] * weights[i]).sum() for i in index).backward()
         return a.grad, b.grad  # type: ignore[return-value]
@@ -121,7 +137,9 @@ def test_rectangle_with_two_bits(fused: str, reset: str, detach: bool) -> None:
     def grad(backend: str) -> tuple[Tensor, Tensor]:
         a = x.clone().requires_grad_()
         v0 = torch.zeros(130, dtype=torch.float64, requires_grad=True)
-        s = F.lif(a, v0, decay=0.6, reset=reset, detach_reset=detach, surrogate=surrogate.Rectangle(0.8), backend=backend)
+        s = F.lif(
+            a, v0, decay=0.6, reset=reset, detach_reset=detach, surrogate=surrogate.Rectangle(0.8), backend=backend
+        )
         (s * draw(T + 2, 130, low=-1, seed=17)).sum().backward()
         return a.grad, v0.grad  # type: ignore[return-value]
 
@@ -157,22 +175,30 @@ def test_noisy_lif(fused: str, mode: str, reset: str, law: str) -> None:
 @pytest.mark.parametrize("cell", ["cuba", "alif"])
 def test_two_state_cells_on_torch(cell: str, reset: int, detach: bool, strict: bool) -> None:
     count = {"cuba": 8, "alif": 9}[cell]
-    check_cell(getattr(cells, cell)(3, reset, detach, strict), fixed={count - 2: 2.0, count - 1: 0.0}, backends=("torch",))
+    check_cell(
+        getattr(cells, cell)(3, reset, detach, strict), fixed={count - 2: 2.0, count - 1: 0.0}, backends=("torch",)
+    )
 
 
 @pytest.mark.parametrize(("cell", "reset", "detach"), [("cuba", 1, False), ("alif", 0, False)])
 def test_two_state_cells_on_numba(cell: str, reset: int, detach: bool) -> None:
     pytest.importorskip("numba")
     count = {"cuba": 8, "alif": 9}[cell]
-    check_cell(getattr(cells, cell)(3, reset, detach, False), fixed={count - 2: 2.0, count - 1: 0.0}, backends=("numba",))
+    check_cell(
+        getattr(cells, cell)(3, reset, detach, False), fixed={count - 2: 2.0, count - 1: 0.0}, backends=("numba",)
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cell", "reset", "detach"), list(itertools.product(["cuba", "alif"], [0, 1, 2], [False, True])))
+@pytest.mark.parametrize(
+    ("cell", "reset", "detach"), list(itertools.product(["cuba", "alif"], [0, 1, 2], [False, True]))
+)
 def test_two_state_cells_on_numba_all(cell: str, reset: int, detach: bool) -> None:
     pytest.importorskip("numba")
     count = {"cuba": 8, "alif": 9}[cell]
-    check_cell(getattr(cells, cell)(3, reset, detach, True), fixed={count - 2: 2.0, count - 1: 0.0}, backends=("numba",))
+    check_cell(
+        getattr(cells, cell)(3, reset, detach, True), fixed={count - 2: 2.0, count - 1: 0.0}, backends=("numba",)
+    )
 
 
 def test_integrator_cell() -> None:

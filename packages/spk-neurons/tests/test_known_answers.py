@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from spk_neurons import functional as F
 from spk_neurons import noise
 
@@ -17,7 +18,9 @@ DTYPES = [torch.float32, torch.float64]
 
 
 def ids(row: dict[str, Any]) -> str:
-    return "-".join(f"{k}={v}" for k, v in row.items() if not isinstance(v, list) and k in ("reset", "detach", "gain", "law", "u"))
+    return "-".join(
+        f"{k}={v}" for k, v in row.items() if not isinstance(v, list) and k in ("reset", "detach", "gain", "law", "u")
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["f32", "f64"])

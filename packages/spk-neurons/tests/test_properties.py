@@ -12,10 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from spk_neurons import ALIF, IF, LI, LIF, PLIF, CuBaLIF, NoisyLIF, Recurrent, noise
 from spk_neurons import functional as F
 from spk_neurons.testing import inputs
-from torch import Tensor, nn
 
 RESETS = st.sampled_from(["hard", "soft", "none"])
 BACKENDS = st.sampled_from(["reference", "torch", "numba"])
@@ -35,7 +36,9 @@ def test_spikes_are_zero_or_one_and_equal_on_all_backends(x: Tensor, reset: str,
 
 @few
 @given(inputs(), RESETS, BACKENDS, st.data())
-def test_splitting_anywhere_and_stepping_change_nothing(x: Tensor, reset: str, backend: str, data: st.DataObject) -> None:
+def test_splitting_anywhere_and_stepping_change_nothing(
+    x: Tensor, reset: str, backend: str, data: st.DataObject
+) -> None:
     cut = data.draw(st.integers(0, x.shape[0]))
     neuron = LIF(3.0, reset=reset, backend=backend)
 
@@ -204,7 +207,7 @@ def test_copies_and_state_dicts(make: type[nn.Module]) -> None:
     other.load_state_dict(m.state_dict())
     torch.manual_seed(1)
     assert torch.equal(other(x), want)
-    assert not any("v" == k for k in m.state_dict())
+    assert not any(k == "v" for k in m.state_dict())
 
 
 def test_escape_noise_fires_with_probability_f() -> None:
@@ -218,7 +221,8 @@ def test_escape_noise_fires_with_probability_f() -> None:
 
 
 def test_the_published_code_draws_twice() -> None:
-    """Both noises widen the firing curve by sqrt(2): P = Phi((u - theta) / (sigma sqrt 2)) = 0.5932 at u - theta = 0.1."""
+    """Both noises widen the firing curve by sqrt(2): P = Phi((u - theta) / (sigma sqrt 2)) = 0.5932 at u - theta
+    = 0.1."""
     n = 400_000
     x = torch.full((1, n), 1.1)
     s = F.noisy_lif(x, decay=0.0, mode="official", generator=torch.Generator().manual_seed(0))
@@ -238,9 +242,7 @@ def test_noise_driven_gradient_is_the_derivative_of_the_rate() -> None:
 @pytest.mark.parametrize("mode", ["escape", "diffusive", "official"])
 def test_a_reset_happens_exactly_with_an_emitted_spike(backend: str, mode: str) -> None:
     x = torch.rand(20, 50) * 2
-    s, out = F.noisy_lif(
-        x, mode=mode, backend=backend, record=("h", "v"), generator=torch.Generator().manual_seed(0)
-    )
+    s, out = F.noisy_lif(x, mode=mode, backend=backend, record=("h", "v"), generator=torch.Generator().manual_seed(0))
     assert torch.equal(out.v, torch.where(s > 0, 0.0, out.h))
     assert 0 < s.mean() < 1
 
@@ -268,7 +270,9 @@ def test_nan_never_fires_and_stays(backend: str) -> None:
 
 def test_gradient_is_a_difference_quotient_where_nothing_fires(backend: str) -> None:
     x = torch.rand(5, 3, dtype=torch.float64, requires_grad=True) * 0.1
-    assert torch.autograd.gradcheck(lambda a: F.lif(a, detach_reset=True, reset="none", backend=backend, record=("h",))[1].h, (x,))
+    assert torch.autograd.gradcheck(
+        lambda a: F.lif(a, detach_reset=True, reset="none", backend=backend, record=("h",))[1].h, (x,)
+    )
 
 
 def test_threads_do_not_change_results() -> None:

@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 import torch.multiprocessing as mp
+from torch import Tensor, nn
+
 from spk_neurons import ALIF, LIF, PLIF, CuBaLIF, surrogate
 from spk_neurons import functional as F
-from torch import Tensor, nn
 
 compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -1,10 +1,10 @@
 """Spiking neurons for PyTorch: one stated equation, exact gradients, no hidden state.
 
-    >>> import torch
-    >>> from spk_neurons import LIF
-    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), LIF(tau=2.0))
-    >>> net(torch.rand(8, 5, 4)).shape          # time first: [T, B, ...]
-    torch.Size([8, 5, 3])
+>>> import torch
+>>> from spk_neurons import LIF
+>>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), LIF(tau=2.0))
+>>> net(torch.rand(8, 5, 4)).shape  # time first: [T, B, ...]
+torch.Size([8, 5, 3])
 """
 
 from spk_neurons import decode, encode, functional, noise, scan, surrogate
@@ -70,8 +70,8 @@ __all__ = [
     "NoisyLIF",
     "PSNState",
     "PiecewiseExp",
-    "Rectangle",
     "Recording",
+    "Rectangle",
     "Recurrent",
     "RecurrentState",
     "Sigmoid",

@@ -19,7 +19,8 @@ Run = Callable[[Tensor, Tensor], None]
 
 def _ours(backend: str) -> Run:
     def run(x: Tensor, g: Tensor) -> None:
-        F.lif(x, tau=2.0, backend=backend).backward(g)
+        s: Any = F.lif(x, tau=2.0, backend=backend)
+        s.backward(g)
 
     return run
 
@@ -48,7 +49,8 @@ def _snntorch() -> Run:
         for xt in x.unbind(0):
             s, mem = leaky(xt, mem)
             spikes.append(s)
-        torch.stack(spikes).backward(g)
+        out: Any = torch.stack(spikes)
+        out.backward(g)
 
     return run
 
@@ -63,7 +65,8 @@ def _norse() -> Run:
         for xt in x.unbind(0):
             s, state = box.lif_box_feed_forward_step(xt, state, p, dt=0.001)
             spikes.append(s)
-        torch.stack(spikes).backward(g)
+        out: Any = torch.stack(spikes)
+        out.backward(g)
 
     return run
 
@@ -141,5 +144,11 @@ def compare(
     rows: list[dict[str, Any]] = [{"name": "bandwidth floor", "milliseconds": statistics.median(floors), "spread": 0.0}]
     for name, values in times.items():
         low, high = min(values), max(values)
-        rows.append({"name": name, "milliseconds": statistics.median(values), "spread": (high - low) / statistics.median(values)})
+        rows.append(
+            {
+                "name": name,
+                "milliseconds": statistics.median(values),
+                "spread": (high - low) / statistics.median(values),
+            }
+        )
     return rows

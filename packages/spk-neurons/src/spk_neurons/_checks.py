@@ -27,7 +27,13 @@ def number(name: str, value: Any) -> float:
 
 
 def within(
-    name: str, value: float | Tensor, *, least: float = -math.inf, most: float = math.inf, above: float = -math.inf, why: str = ""
+    name: str,
+    value: float | Tensor,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    why: str = "",
 ) -> None:
     """Range of a number or of all elements of a small tensor; tensors on a device or under a transform pass."""
     if isinstance(value, Tensor):
@@ -52,7 +58,9 @@ def check_input(x: Any, *, least_dim: int = 1, name: str = "x") -> None:
         hint = "spikes as bool: call .float()" if x.dtype == torch.bool else "call .float()"
         raise TypeError(f"{name} has dtype {x.dtype}; neurons compute in floating point, {hint}")
     if x.dim() < least_dim:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected time first, [T, B, ...] ({least_dim} axes or more)")
+        raise ValueError(
+            f"{name} has shape {tuple(x.shape)}; expected time first, [T, B, ...] ({least_dim} axes or more)"
+        )
 
 
 def check_finite(x: Tensor) -> None:
@@ -60,7 +68,9 @@ def check_finite(x: Tensor) -> None:
     bad = ~torch.isfinite(x)
     if bool(bad.any()):
         first = tuple(int(i) for i in bad.nonzero()[0])
-        raise ValueError(f"x holds {int(bad.sum())} nan or inf values, the first at {first}; a nan potential never fires again")
+        raise ValueError(
+            f"x holds {int(bad.sum())} nan or inf values, the first at {first}; a nan potential never fires again"
+        )
 
 
 def check_state(name: str, state: Any, x: Tensor) -> Tensor:
@@ -77,7 +87,9 @@ def check_state(name: str, state: Any, x: Tensor) -> Tensor:
         raise ValueError(f"state {name!r} is on {state.device} but x is on {x.device}; move one with .to()")
     want = compute_dtype(x.dtype)
     if state.dtype != want:
-        raise TypeError(f"state {name!r} has dtype {state.dtype} but {x.dtype} inputs are computed in {want}; use state.to({want})")
+        raise TypeError(
+            f"state {name!r} has dtype {state.dtype} but {x.dtype} inputs are computed in {want}; use state.to({want})"
+        )
     return state
 
 
@@ -88,11 +100,12 @@ def check_param(name: str, p: Tensor, x: Tensor) -> None:
     if p.device != x.device and p.dim() > 0:
         raise ValueError(f"{name} is on {p.device} but x is on {x.device}; move one with .to()")
     try:
-        fits = torch.broadcast_shapes(p.shape, x.shape) == x.shape
+        fits = torch.broadcast_shapes(p.shape, x.shape) == x.shape  # type: ignore[no-untyped-call]
     except RuntimeError:
         fits = False
     if not fits:
         raise ValueError(
-            f"{name} has shape {tuple(p.shape)}, which does not broadcast to x {tuple(x.shape)}; give a number, one value per "
+            f"{name} has shape {tuple(p.shape)}, which does not broadcast to x {tuple(x.shape)}; give a number, "
+            "one value per "
             f"neuron {tuple(x.shape[1:])} (or e.g. [C, 1, 1] per channel), or one per step and neuron {tuple(x.shape)}"
         )

@@ -95,7 +95,18 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
     """States v, b; params decay, gain, bias, threshold, beta, rho, v_reset, p0, p1; output s."""
 
     def forward(
-        x: Any, v: Any, b: Any, decay: Any, gain: Any, bias: Any, b0: Any, beta: Any, rho: Any, level: Any, p0: Any, p1: Any
+        x: Any,
+        v: Any,
+        b: Any,
+        decay: Any,
+        gain: Any,
+        bias: Any,
+        b0: Any,
+        beta: Any,
+        rho: Any,
+        level: Any,
+        p0: Any,
+        p1: Any,
     ) -> Any:
         h = (decay * v + gain * x) + bias
         theta = b0 + beta * b
@@ -109,7 +120,8 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
         return s, u, rho * b + (1 - rho) * s
 
     def backward(
-        x: Any, v: Any, b: Any, decay: Any, gain: Any, bias: Any, b0: Any, beta: Any, rho: Any, level: Any, p0: Any, p1: Any,
+        x: Any, v: Any, b: Any, decay: Any, gain: Any, bias: Any, b0: Any, beta: Any, rho: Any, level: Any,
+        p0: Any, p1: Any,
         d_s: Any, d_v: Any, d_b: Any,
     ) -> Any:  # fmt: skip
         h = (decay * v + gain * x) + bias
@@ -140,7 +152,18 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
         )  # fmt: skip
 
     def reference(
-        x: Any, v: Any, b: Any, decay: Any, gain: Any, bias: Any, b0: Any, beta: Any, rho: Any, level: Any, p0: Any, p1: Any
+        x: Any,
+        v: Any,
+        b: Any,
+        decay: Any,
+        gain: Any,
+        bias: Any,
+        b0: Any,
+        beta: Any,
+        rho: Any,
+        level: Any,
+        p0: Any,
+        p1: Any,
     ) -> Any:
         h = (decay * v + gain * x) + bias
         theta = b0 + beta * b

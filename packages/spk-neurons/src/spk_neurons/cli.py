@@ -30,7 +30,9 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable 
             versions[name] = "not installed"
     report = spk_neurons.backend_report()
     if as_json:
-        typer.echo(json.dumps({"versions": versions, "threads": torch.get_num_threads(), "backends": report.splitlines()}))
+        typer.echo(
+            json.dumps({"versions": versions, "threads": torch.get_num_threads(), "backends": report.splitlines()})
+        )
         return
     for name, value in versions.items():
         typer.echo(f"{name:<12}{value}")
@@ -49,20 +51,26 @@ def bench(
     from spk_neurons._bench import compare
 
     if min(steps, neurons, rounds, threads) < 1:
-        raise ValueError(f"steps={steps}, neurons={neurons}, rounds={rounds}, threads={threads} given; all must be >= 1")
+        raise ValueError(
+            f"steps={steps}, neurons={neurons}, rounds={rounds}, threads={threads} given; all must be >= 1"
+        )
     rows = compare(steps, neurons, rounds=rounds, threads=threads)
     if as_json:
         typer.echo(json.dumps(rows))
         return
     floor = rows[0]["milliseconds"]
-    typer.echo(f"T={steps}, N={neurons}, float32, {threads} thread(s); floor = 5 streams at the copy bandwidth of this run")
+    typer.echo(
+        f"T={steps}, N={neurons}, float32, {threads} thread(s); floor = 5 streams at the copy bandwidth of this run"
+    )
     for row in rows:
         typer.echo(f"{row['name']:<28}{row['milliseconds']:>10.2f} ms{row['milliseconds'] / floor:>9.1f} x floor")
 
 
 @app.command()
 def check(
-    neuron: Annotated[str, typer.Argument(help="module:Class, called without arguments; or a class of spk_neurons.")] = "LIF",
+    neuron: Annotated[
+        str, typer.Argument(help="module:Class, called without arguments; or a class of spk_neurons.")
+    ] = "LIF",
     batch: Annotated[int, typer.Option(help="Batch size of the test.")] = 3,
     channels: Annotated[int, typer.Option(help="Channels of the test.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,

@@ -52,7 +52,8 @@ def _snntorch(
             return LIF(reset="soft", **common)
         if beta == 0:
             raise ValueError(
-                "beta=0 with the delayed subtract reset cannot be mapped: it subtracts threshold from the next, otherwise "
+                "beta=0 with the delayed subtract reset cannot be mapped: it subtracts threshold from the next, "
+                "otherwise "
                 "memoryless potential, which no same-step reset does; use reset_delay=False"
             )
         return LIF(reset="soft", amount=number("threshold", threshold) / beta, **common)
@@ -97,11 +98,14 @@ def _sinabs(
     """LIF with SingleSpike: decay exp(-1/tau), input normalised by 1 - decay, subtract (or reset to zero)."""
     if spike_fn not in ("single", "SingleSpike"):
         raise ValueError(
-            f"spike_fn={spike_fn!r} cannot be mapped: several spikes per step are integers, and these neurons emit 0 or 1; "
+            f"spike_fn={spike_fn!r} cannot be mapped: several spikes per step are integers, and these neurons "
+            "emit 0 or 1; "
             "use spike_fn='single' on both sides"
         )
     if min_v_mem is not None:
-        raise ValueError(f"min_v_mem={min_v_mem} cannot be mapped: the transition has no clipping; use min_v_mem=None on both sides")
+        raise ValueError(
+            f"min_v_mem={min_v_mem} cannot be mapped: the transition has no clipping; use min_v_mem=None on both sides"
+        )
     within("tau_mem", number("tau_mem", tau_mem), above=0.0)
     if reset_fn not in ("subtract", "zero"):
         raise ValueError(f"reset_fn={reset_fn!r} is not known; choose 'subtract' or 'zero'")

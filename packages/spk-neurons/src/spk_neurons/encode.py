@@ -34,7 +34,9 @@ def _probability(x: Tensor, clip: bool) -> Tensor:
     if x.numel():
         low, high = (float(v) for v in torch.aminmax(x.detach()))
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"x has values in [{low:g}, {high:g}]; rates are probabilities in [0, 1]: scale x, or pass clip=True")
+            raise ValueError(
+                f"x has values in [{low:g}, {high:g}]; rates are probabilities in [0, 1]: scale x, or pass clip=True"
+            )
     return x
 
 
@@ -70,7 +72,9 @@ def poisson(
     return (u < p.detach()).to(x.dtype)
 
 
-def latency(x: Tensor, T: int, *, law: Literal["linear", "log"] = "linear", silent_zero: bool = False, clip: bool = False) -> Tensor:
+def latency(
+    x: Tensor, T: int, *, law: Literal["linear", "log"] = "linear", silent_zero: bool = False, clip: bool = False
+) -> Tensor:
     """One spike per neuron, earlier for larger x (time to first spike).
 
     Args:
@@ -88,7 +92,9 @@ def latency(x: Tensor, T: int, *, law: Literal["linear", "log"] = "linear", sile
         when = last * (1 - x)
     elif law == "log":
         # T-1 - ln(e^(T-1) x + 1 - x) = -ln(x + (1 - x) e^-(T-1))
-        when = -torch.log(x + (1 - x) * math.exp(-last)) if last < 700 else torch.where(x > 0, -torch.log(x), float(last))
+        when = (
+            -torch.log(x + (1 - x) * math.exp(-last)) if last < 700 else torch.where(x > 0, -torch.log(x), float(last))
+        )
         when = when.clamp(0, last)
     else:
         raise ValueError(f"law={law!r} is not known; choose 'linear' or 'log'")

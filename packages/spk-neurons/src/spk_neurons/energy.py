@@ -22,7 +22,8 @@ _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2
 
 @dataclass(frozen=True)
 class EnergyRow:
-    """One layer, per sample (all its time steps): operations done, operations if every input were active, input rate."""
+    """One layer, per sample (all its time steps): operations done, operations if every input were active, input
+    rate."""
 
     layer: str
     kind: str
@@ -66,7 +67,8 @@ class EnergyTable:
         lines = [f"{'layer':<24}{'kind':<6}{'ops/sample':>14}{'dense':>14}{'rate':>8}{'energy nJ':>12}"]
         for r in self.rows:
             lines.append(
-                f"{r.layer:<24}{r.kind:<6}{r.operations:>14.0f}{r.dense:>14.0f}{r.input_rate:>8.3f}{r.energy * 1e9:>12.3f}"
+                f"{r.layer:<24}{r.kind:<6}{r.operations:>14.0f}{r.dense:>14.0f}"
+                f"{r.input_rate:>8.3f}{r.energy * 1e9:>12.3f}"
             )
         lines.append(f"{'total':<30}{self.total():>14.0f}{'':>22}{self.energy * 1e9:>12.3f}")
         return "\n".join(lines)
@@ -82,7 +84,9 @@ def fan_out(module: nn.Module, shape: torch.Size | tuple[int, ...]) -> Tensor:
     if not isinstance(module, _CONVS):
         raise TypeError(f"{type(module).__name__} has no countable connections; expected Linear, Conv or ConvTranspose")
     if module.padding_mode != "zeros":
-        raise ValueError(f"padding_mode={module.padding_mode!r} repeats inputs at the border; only zero padding is counted")
+        raise ValueError(
+            f"padding_mode={module.padding_mode!r} repeats inputs at the border; only zero padding is counted"
+        )
     # with unit weights the layer sums its inputs, so the gradient of its total output counts each input's edges
     x = torch.zeros((1, *shape), dtype=torch.float64, requires_grad=True)
     weight = torch.ones(module.weight.shape, dtype=torch.float64)
@@ -93,7 +97,14 @@ def fan_out(module: nn.Module, shape: torch.Size | tuple[int, ...]) -> Tensor:
         else:
             name, extra = f"conv{len(module.kernel_size)}d", {}
         y = getattr(nn.functional, name)(
-            x, weight, None, stride=module.stride, padding=module.padding, dilation=module.dilation, groups=module.groups, **extra
+            x,
+            weight,
+            None,
+            stride=module.stride,
+            padding=module.padding,
+            dilation=module.dilation,
+            groups=module.groups,
+            **extra,
         )
         (edges,) = torch.autograd.grad(y.sum(), x)
     return edges[0].detach()
@@ -149,7 +160,9 @@ def synops(net: nn.Module, x: Tensor, *, batch_dim: int = 1) -> EnergyTable:
     for name, c in counters.items():
         if c.inputs:
             ops = c.done if c.binary else c.dense
-            rows.append(EnergyRow(name, "AC" if c.binary else "MAC", ops / samples, c.dense / samples, c.active / c.inputs))
+            rows.append(
+                EnergyRow(name, "AC" if c.binary else "MAC", ops / samples, c.dense / samples, c.active / c.inputs)
+            )
     return EnergyTable(rows)
 
 

@@ -64,7 +64,12 @@ def _tensor(value: Number, x: Tensor) -> Tensor:
 
 
 def check_values(
-    *, tau: Number | None = None, decay: Number | None = None, threshold: Number = 1.0, v_reset: Number = 0.0, reset: str = "hard"
+    *,
+    tau: Number | None = None,
+    decay: Number | None = None,
+    threshold: Number = 1.0,
+    v_reset: Number = 0.0,
+    reset: str = "hard",
 ) -> None:
     """Ranges of a point neuron's numbers; shared with the modules.
 
@@ -79,8 +84,15 @@ def check_values(
     if decay is not None and not (isinstance(decay, Tensor) and decay.numel() > 1 << 16):
         within("decay", decay, least=0.0, most=1.0, why="it is the share of the potential kept per step")
     within("threshold", threshold, above=0.0)
-    if reset == "hard" and not isinstance(v_reset, Tensor) and not isinstance(threshold, Tensor) and v_reset >= threshold:
-        raise ValueError(f"v_reset={v_reset} is not below threshold={threshold}: the neuron would fire forever; lower v_reset")
+    if (
+        reset == "hard"
+        and not isinstance(v_reset, Tensor)
+        and not isinstance(threshold, Tensor)
+        and v_reset >= threshold
+    ):
+        raise ValueError(
+            f"v_reset={v_reset} is not below threshold={threshold}: the neuron would fire forever; lower v_reset"
+        )
 
 
 def _resolve(
@@ -91,7 +103,11 @@ def _resolve(
         raise ValueError(f"give tau={tau} (time constant in steps) or decay={decay} (share kept per step), not both")
     if decay is not None:
         decay = _number("decay", decay, x)
-        return decay, 1.0 if gain is None else _number("gain", gain, x), 0.0 if bias is None else _number("bias", bias, x)
+        return (
+            decay,
+            1.0 if gain is None else _number("gain", gain, x),
+            0.0 if bias is None else _number("bias", bias, x),
+        )
     tau = _number("tau", 2.0 if tau is None else tau, x)
     check_values(tau=tau)
     decay = 1.0 - 1.0 / tau
@@ -111,7 +127,7 @@ def _state_v(state: Any, x: Tensor, start: Number) -> Tensor:
         if isinstance(start, Tensor):
             return start.to(compute_dtype(x.dtype)).expand(rest)
         return torch.full(rest, start, dtype=compute_dtype(x.dtype), device=x.device)
-    return check_state("v", state.v if isinstance(state, tuple) else state, x)
+    return check_state("v", getattr(state, "v", state), x)
 
 
 def transition(
@@ -146,7 +162,9 @@ def transition(
     if x.shape[0] == 0:
         none = x.new_empty(x.shape, dtype=v0.dtype)
         taken = from_potentials(none, stats) if stats is not None else None
-        return x.clone(), Output(LIFState(v0.clone()), none if keep_h else None, none.clone() if keep_v else None, taken)
+        return x.clone(), Output(
+            LIFState(v0.clone()), none if keep_h else None, none.clone() if keep_v else None, taken
+        )
     if name == "reference":
         f = compute_dtype(x.dtype)
         wide = (t.to(f) for t in five)
@@ -159,7 +177,16 @@ def transition(
         return s.to(x.dtype), Output(LIFState(v), h if keep_h else None, vs if keep_v else None, taken)
     p0, p1 = surrogate.params if not custom else (1.0, 0.0)
     plan_i, plan_f = (stats or StatsRequest(moments=False)).plan(x.shape)
-    ints = [RESETS[reset], int(detach_reset), int(fire == "gt"), 0 if custom else surrogate.kind, int(keep_h), int(keep_v), 0, *plan_i]
+    ints = [
+        RESETS[reset],
+        int(detach_reset),
+        int(fire == "gt"),
+        0 if custom else surrogate.kind,
+        int(keep_h),
+        int(keep_v),
+        0,
+        *plan_i,
+    ]
     out = op.call(x, v0, five, noise, shift, ints, [p0, p1, *plan_f], name, surrogate if custom else None)
     taken = None
     if stats is not None:
@@ -438,7 +465,8 @@ def noisy_lif(
 
     Args:
         noise: law of the noise; default ``noise.Gaussian(0.3)``.
-        mode: "escape": s ~ Bernoulli(F(h - threshold)), the membrane carries no noise; "diffusive": the noise enters the
+        mode: "escape": s ~ Bernoulli(F(h - threshold)), the membrane carries no noise; "diffusive": the noise
+            enters the
             membrane and stays in it, s = [h + eps >= threshold], gradient at the noise-free h of this step; "official":
             both, drawn independently, gradient at the noisy membrane, as the authors' published code computes (its
             firing curve is sqrt(2) wider than one noise of that scale gives).

@@ -26,12 +26,15 @@ class TimeDistributed(nn.Module):
         check_input(x, least_dim=2)
         y: Tensor = self.module(x.flatten(0, 1))
         if y.shape[0] != x.shape[0] * x.shape[1]:
-            raise ValueError(f"the module turned {x.shape[0] * x.shape[1]} samples into {y.shape[0]}; it must keep the batch axis")
-        return y.unflatten(0, x.shape[:2])
+            raise ValueError(
+                f"the module turned {x.shape[0] * x.shape[1]} samples into {y.shape[0]}; it must keep the batch axis"
+            )
+        return y.reshape(x.shape[:2] + y.shape[1:])
 
 
 class TDBatchNorm(nn.Module):
-    """Threshold-dependent batch norm (Zheng et al. 2021): normalise over T, B and space to variance (alpha threshold)^2.
+    """Threshold-dependent batch norm (Zheng et al. 2021): normalise over T, B and space to variance (alpha
+    threshold)^2.
 
     Args:
         num_features: channels C of x [T, B, C, ...]. threshold: of the neurons that follow.
@@ -59,7 +62,9 @@ class TDBatchNorm(nn.Module):
         """x: [T, B, C, ...]; returns the same shape."""
         check_input(x, least_dim=3)
         if x.shape[2] != self.norm.num_features:
-            raise ValueError(f"x has {x.shape[2]} channels on axis 2 of {tuple(x.shape)}, expected {self.norm.num_features}")
+            raise ValueError(
+                f"x has {x.shape[2]} channels on axis 2 of {tuple(x.shape)}, expected {self.norm.num_features}"
+            )
         flat = x.flatten(0, 1)
         y = self.norm(flat.flatten(2) if flat.dim() > 2 else flat)
         out: Tensor = y.reshape(x.shape) * self.scale

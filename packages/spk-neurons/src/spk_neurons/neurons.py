@@ -23,7 +23,8 @@ Number = float | Tensor
 
 
 class Neuron(nn.Module):
-    """Base of all neurons: ``forward`` over time, ``step``, ``initial_state``; a fresh state each call unless given one.
+    """Base of all neurons: ``forward`` over time, ``step``, ``initial_state``; a fresh state each call unless
+    given one.
 
     A subclass defines ``_run(x, state) -> (s, state)`` and ``initial_state``.
     """
@@ -81,6 +82,11 @@ class Neuron(nn.Module):
         return {**self.__dict__, "_recorder": None}
 
 
+def as_number(value: Any) -> float | Tensor:
+    """Narrow an attribute that may be a buffer or a number."""
+    return value if isinstance(value, Tensor) else float(value)
+
+
 def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str | None, value: float = 0.0) -> Tensor:
     return torch.full(tuple(shape), value, dtype=compute_dtype(dtype), device=device)
 
@@ -116,7 +122,7 @@ class LIF(Neuron):
         ValueError: tau < 1, threshold <= 0, v_reset >= threshold, unknown names.
     Example:
         >>> s = LIF(tau=2.0)(torch.full((4, 1, 2), 1.5))
-        >>> s[:, 0, 0].tolist()     # h = 0.75, 1.125 (fires, back to 0), 0.75, 1.125
+        >>> s[:, 0, 0].tolist()  # h = 0.75, 1.125 (fires, back to 0), 0.75, 1.125
         [0.0, 1.0, 0.0, 1.0]
     """
 
@@ -180,6 +186,13 @@ class LIF(Neuron):
         else:
             self._number("_threshold", threshold)
 
+    _tau: Any
+    _decay: Any
+    _gain: Any
+    _bias: Any
+    _amount: Any
+    _threshold: Any
+
     def _number(self, name: str, value: Number | None) -> None:
         """Tensors become buffers (they follow .to()), numbers and None plain attributes."""
         if isinstance(value, Tensor):
@@ -193,15 +206,15 @@ class LIF(Neuron):
         if self.learn_tau:
             return 1 / torch.sigmoid(self.w)
         if self._tau is None:
-            return 1 / (1 - self._decay)  # type: ignore[operator, no-any-return]
-        return self._tau  # type: ignore[return-value]
+            return as_number(1 / (1 - self._decay))
+        return as_number(self._tau)
 
     @property
     def threshold(self) -> float | Tensor:
         """Firing threshold (learned or given)."""
         if self.learn_threshold:
             return nn.functional.softplus(self.raw_threshold)
-        return self._threshold  # type: ignore[return-value]
+        return as_number(self._threshold)
 
     def numbers(self) -> dict[str, Any]:
         """The transition's numbers: decay, gain, bias, threshold, and v_reset or amount."""
@@ -215,9 +228,9 @@ class LIF(Neuron):
             decay, gain, bias = self._decay, 1.0, 0.0
         else:
             tau = self._tau
-            decay = 1 - 1 / tau  # type: ignore[operator]
-            gain = 1 / tau if self.decay_input else 1.0  # type: ignore[operator]
-            bias = self.v_reset / tau if self.reset == "hard" and self.v_reset else 0.0  # type: ignore[operator]
+            decay = 1 - 1 / tau
+            gain = 1 / tau if self.decay_input else 1.0
+            bias = self.v_reset / tau if self.reset == "hard" and self.v_reset else 0.0
         gain = gain if self._gain is None else self._gain
         bias = bias if self._bias is None else self._bias
         return {"decay": decay, "gain": gain, "bias": bias, "threshold": threshold, "amount": self._amount}
@@ -258,7 +271,9 @@ class LIF(Neuron):
 class IF(LIF):
     """Integrate-and-fire without a leak: decay 1, gain 1. Arguments as :class:`LIF`, without tau."""
 
-    def __init__(self, threshold: Number = 1.0, reset: Literal["hard", "soft", "none"] = "hard", **options: Any) -> None:
+    def __init__(
+        self, threshold: Number = 1.0, reset: Literal["hard", "soft", "none"] = "hard", **options: Any
+    ) -> None:
         for name in ("tau", "decay", "decay_input", "learn_tau"):
             if name in options:
                 raise TypeError(f"IF has no leak and takes no {name}; use LIF")
@@ -313,7 +328,14 @@ class NoisyLIF(LIF):
         if self.deterministic_eval and not self.training:
             return super()._call(x, state, **extra)
         s, out = F.noisy_lif(
-            x, state, noise=self.noise, mode=self.mode, generator=self.generator, return_state=True, **self._options(), **extra
+            x,
+            state,
+            noise=self.noise,
+            mode=self.mode,
+            generator=self.generator,
+            return_state=True,
+            **self._options(),
+            **extra,
         )
         return s, out
 
@@ -346,7 +368,13 @@ class LI(Neuron):
         tau = 2.0 if tau is None and decay is None else tau
         F.check_values(tau=tau, decay=decay)
         cells.li()
-        self.tau, self.decay, self.gain, self.decay_input, self.backend = tau, decay, gain, decay_input, check_name(backend)
+        self.tau, self.decay, self.gain, self.decay_input, self.backend = (
+            tau,
+            decay,
+            gain,
+            decay_input,
+            check_name(backend),
+        )
 
     def initial_state(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
@@ -356,7 +384,8 @@ class LI(Neuron):
 
     def _run(self, x: Tensor, state: Any) -> tuple[Tensor, LIState]:
         v, last = F.li(
-            x, state, tau=self.tau, decay=self.decay, gain=self.gain, decay_input=self.decay_input, backend=self.backend,
+            x, state, tau=self.tau, decay=self.decay, gain=self.gain, decay_input=self.decay_input,
+            backend=self.backend,
             return_state=True,
         )  # fmt: skip
         if self._recorder is not None:
@@ -462,7 +491,8 @@ class ALIF(_TwoState):
         within("beta", beta, least=0.0)
         within("tau_adapt", tau_adapt, above=0.0)
         super().__init__(
-            backend, surrogate, tau=tau, threshold=threshold, beta=beta, tau_adapt=tau_adapt, reset=reset, v_reset=v_reset,
+            backend, surrogate, tau=tau, threshold=threshold, beta=beta, tau_adapt=tau_adapt, reset=reset,
+            v_reset=v_reset,
             **options,
         )  # fmt: skip
         self._prepare(cells.alif)
@@ -476,5 +506,3 @@ class ALIF(_TwoState):
     def _function(self, x: Tensor, state: Any, **options: Any) -> tuple[Tensor, Any]:
         s, last = F.alif(x, state, **options)
         return s, last
-
-

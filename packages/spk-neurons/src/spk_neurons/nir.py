@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ KEY = "spk_neurons"
 
 def _nir() -> Any:
     try:
-        import nir
+        import nir  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise ImportError("NIR exchange needs the package nir: pip install 'spk-neurons[nir]'") from None
     return nir
@@ -80,7 +81,9 @@ def _layer_node(nir: Any, m: nn.Module, x: Tensor) -> Any:
     if isinstance(m, nn.AvgPool2d):
         pair = [v if isinstance(v, tuple) else (v, v) for v in (m.kernel_size, m.stride, m.padding)]
         return nir.AvgPool2d(*(np.array(v) for v in pair))
-    raise ValueError(f"{type(m).__name__} cannot be written to NIR; supported: Linear, Conv1d/2d, Flatten, AvgPool2d, neurons")
+    raise ValueError(
+        f"{type(m).__name__} cannot be written to NIR; supported: Linear, Conv1d/2d, Flatten, AvgPool2d, neurons"
+    )
 
 
 def _flat(net: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -99,7 +102,8 @@ def to_nir(net: nn.Module, dt: float = 1e-3, sample: Tensor | None = None) -> An
     """Write a sequential network as a NIR graph.
 
     Args:
-        net: ``nn.Sequential`` (TimeDistributed inside is fine) of Linear, Conv1d/2d, Flatten, AvgPool2d and LIF, IF, LI,
+        net: ``nn.Sequential`` (TimeDistributed inside is fine) of Linear, Conv1d/2d, Flatten,
+        AvgPool2d and LIF, IF, LI,
             CuBaLIF, or one neuron. dt: seconds per step.
         sample: an input [T, B, ...] (or [T, *S]) from which the shapes are read.
     Returns:
@@ -123,7 +127,9 @@ def to_nir(net: nn.Module, dt: float = 1e-3, sample: Tensor | None = None) -> An
             decay = 1 - 1 / float(m.tau) if m.decay is None else float(m.decay)  # type: ignore[arg-type]
             gain = (1 / float(m.tau) if m.decay_input and m.decay is None else 1.0) if m.gain is None else float(m.gain)  # type: ignore[arg-type]
             tau = _full(dt / (1 - decay), shape)
-            node = nir.LI(tau=tau, r=gain * tau / dt, v_leak=np.zeros(shape), metadata={KEY: {"dt": dt, "method": "euler"}})
+            node = nir.LI(
+                tau=tau, r=gain * tau / dt, v_leak=np.zeros(shape), metadata={KEY: {"dt": dt, "method": "euler"}}
+            )
         elif isinstance(m, CuBaLIF):
             node = _cuba_node(nir, m, shape, dt)
         else:
@@ -134,19 +140,25 @@ def to_nir(net: nn.Module, dt: float = 1e-3, sample: Tensor | None = None) -> An
         names.append(key)
     nodes["output"] = nir.Output({"output": np.array(x.shape[1:])})
     names.append("output")
-    return nir.NIRGraph(nodes, list(zip(names[:-1], names[1:], strict=True)))
+    return nir.NIRGraph(nodes, list(pairwise(names)))
 
 
 def _cuba_node(nir: Any, m: CuBaLIF, shape: tuple[int, ...], dt: float) -> Any:
     o = m.options
     tau = float(o["tau"] or 2.0)
-    if o.get("decay") is not None or o.get("decay_syn") is not None or o.get("gain") is not None or o.get("amount") is not None:
+    if (
+        o.get("decay") is not None
+        or o.get("decay_syn") is not None
+        or o.get("gain") is not None
+        or o.get("amount") is not None
+    ):
         raise ValueError("a CuBaLIF given by decay, gain or amount cannot be written; give tau and tau_syn")
     tau_mem, tau_syn = tau * dt, o["tau_syn"] * dt
     gain = 1 / tau if o.get("decay_input", True) else 1.0
     # nir.CubaLIF: tau_syn di/dt = -i + w_in S; a step adds w_in dt / tau_syn, ours adds 1
     return nir.CubaLIF(
-        tau_mem=_full(tau_mem, shape), tau_syn=_full(tau_syn, shape), r=_full(gain * tau, shape), v_leak=np.zeros(shape),
+        tau_mem=_full(tau_mem, shape), tau_syn=_full(tau_syn, shape), r=_full(gain * tau, shape),
+        v_leak=np.zeros(shape),
         v_threshold=_full(o["threshold"], shape), v_reset=_full(m._v0(), shape), w_in=_full(o["tau_syn"], shape),
         metadata={KEY: {"dt": dt, "reset": o["reset"], "fire": o.get("fire", "ge"), "method": "euler"}},
     )  # fmt: skip
@@ -165,21 +177,31 @@ def _neuron(node: Any, kind: str, dt: float | None, reset: str | None, method: s
     if step is None:
         raise ValueError("give dt=, seconds per step: the graph does not say it")
     if "dt" in meta and dt is not None and not math.isclose(float(meta["dt"]), dt):
-        warnings.warn(f"the graph was written with dt={meta['dt']}, read with dt={dt}: the discrete dynamics differ", stacklevel=4)
-    chosen = reset or meta.get("reset")
+        warnings.warn(
+            f"the graph was written with dt={meta['dt']}, read with dt={dt}: the discrete dynamics differ", stacklevel=4
+        )
+    chosen: Any = reset or meta.get("reset")
     if isinstance(chosen, bytes):
         chosen = chosen.decode()
     if chosen is None and kind != "LI":
         warnings.warn(
-            "the graph does not say how neurons reset; taking reset='hard'. Pass reset='soft' if it was made by a library "
+            "the graph does not say how neurons reset; taking reset='hard'. Pass reset='soft' if it was made by "
+            "a library "
             "that subtracts: a wrong choice costs accuracy silently", stacklevel=4,
         )  # fmt: skip
         chosen = "hard"
-    fire = meta.get("fire", "gt")
+    fire: Any = meta.get("fire", "gt")
     fire = fire.decode() if isinstance(fire, bytes) else fire
     if kind == "IF":
         gain = np.asarray(node.r, np.float64) * step
-        return IF(_plain(node.v_threshold), chosen, v_reset=_reset_value(node, chosen), gain=_plain(gain), fire=fire, backend=backend)
+        return IF(
+            _plain(node.v_threshold),
+            chosen,
+            v_reset=_reset_value(node, chosen),
+            gain=_plain(gain),
+            fire=fire,
+            backend=backend,
+        )
     tau = np.asarray(node.tau, np.float64)
     if method == "euler":
         share = step / tau
@@ -224,7 +246,7 @@ def _module(node: Any, dt: float | None, reset: str | None, method: str, backend
         scale = scale / (np.asarray(node.tau_syn) / step)
         if np.any(np.asarray(node.v_leak) != 0):
             raise ValueError("nir.CubaLIF with a leak potential cannot be read")
-        chosen = reset or meta.get("reset") or "hard"
+        chosen: Any = reset or meta.get("reset") or "hard"
         return CuBaLIF(
             tau, tau_s, _plain(node.v_threshold), chosen, _reset_value(node, chosen), gain=_plain(scale),
             fire=meta.get("fire", "gt"), backend=backend,
@@ -252,16 +274,18 @@ def _module(node: Any, dt: float | None, reset: str | None, method: str, backend
     if kind == "Flatten":
         return TimeDistributed(nn.Flatten())
     if kind == "AvgPool2d":
-        size, stride, pad = (tuple(int(i) for i in v) for v in (node.kernel_size, node.stride, node.padding))
+        size, stride, pad = ((int(v[0]), int(v[1])) for v in (node.kernel_size, node.stride, node.padding))
         return TimeDistributed(nn.AvgPool2d(size, stride, pad))
-    if kind == "SumPool2d":
-        size, stride, pad = (tuple(int(i) for i in v) for v in (node.kernel_size, node.stride, node.padding))
-        return TimeDistributed(nn.LPPool2d(1, size, stride)) if pad == (0, 0) else _refuse(kind)
+    if kind == "SumPool2d" and not np.any(node.padding):
+        size, stride = ((int(v[0]), int(v[1])) for v in (node.kernel_size, node.stride))
+        return TimeDistributed(nn.LPPool2d(1, size, stride))
     return _refuse(kind)
 
 
 def _refuse(kind: str) -> nn.Module:
-    raise ValueError(f"nir.{kind} cannot be read; supported: Linear, Affine, Conv1d/2d, Flatten, pools, LIF, IF, LI, CubaLIF")
+    raise ValueError(
+        f"nir.{kind} cannot be read; supported: Linear, Affine, Conv1d/2d, Flatten, pools, LIF, IF, LI, CubaLIF"
+    )
 
 
 def from_nir(
@@ -280,7 +304,8 @@ def from_nir(
         method: "euler" (decay 1 - dt/tau) or "zoh" (exp(-dt/tau)).
         backend: of the neurons.
     Raises:
-        ImportError: nir is missing. ValueError: branches or loops, an unknown node, dt missing or above a time constant.
+        ImportError: nir is missing. ValueError: branches or loops, an unknown node, dt missing or above a time
+            constant.
     """
     nir = _nir()
     if method not in ("euler", "zoh"):
@@ -298,7 +323,9 @@ def from_nir(
     while type(graph.nodes[here]).__name__ != "Output":
         nexts = follow.get(here, [])
         if len(nexts) != 1 or here in seen:
-            raise ValueError(f"node {here!r} leads to {nexts}; only sequential graphs can be read (no branches, no recurrence)")
+            raise ValueError(
+                f"node {here!r} leads to {nexts}; only sequential graphs can be read (no branches, no recurrence)"
+            )
         seen.add(here)
         here = nexts[0]
         if type(graph.nodes[here]).__name__ != "Output":

@@ -47,7 +47,9 @@ class PSN(Neuron):
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Not defined: the neuron needs all steps at once. Raises ValueError."""
-        raise ValueError(f"{type(self).__name__} needs all {self.T} steps at once; use SlidingPSN for one step at a time")
+        raise ValueError(
+            f"{type(self).__name__} needs all {self.T} steps at once; use SlidingPSN for one step at a time"
+        )
 
     def _run(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         if state is not None:
@@ -64,7 +66,8 @@ class PSN(Neuron):
 class MaskedPSN(PSN):
     """PSN that sees only the last ``order`` steps: causal, W masked to a band below the diagonal.
 
-    Args: order: 1..T. T, surrogate: as :class:`PSN`. ``blend``: attribute in [0, 1]; 1 applies the mask fully (default);
+    Args: order: 1..T. T, surrogate: as :class:`PSN`. ``blend``: attribute in [0, 1]; 1 applies the mask fully
+        (default);
     training may raise it from 0.
     """
 
@@ -109,7 +112,8 @@ class SlidingPSN(Neuron):
         past = state.x
         if past.shape != (self.order - 1, *x.shape[1:]):
             raise ValueError(
-                f"state 'x' has shape {tuple(past.shape)} but x wants {(self.order - 1, *x.shape[1:])}; pass state=None to start fresh"
+                f"state 'x' has shape {tuple(past.shape)} but x wants {(self.order - 1, *x.shape[1:])}; pass "
+                "state=None to start fresh"
             )
         steps = x.shape[0]
         line = torch.cat([past, x.to(past.dtype)])
@@ -118,7 +122,10 @@ class SlidingPSN(Neuron):
             return x.clone(), last
         # a T x (T + order - 1) band: one matrix product over time
         band = x.new_zeros((steps, steps + self.order - 1), dtype=self.weight.dtype)
-        lag = torch.arange(steps + self.order - 1, device=x.device)[None, :] - torch.arange(steps, device=x.device)[:, None]
+        lag = (
+            torch.arange(steps + self.order - 1, device=x.device)[None, :]
+            - torch.arange(steps, device=x.device)[:, None]
+        )
         inside = (lag >= 0) & (lag < self.order)
         band = torch.where(inside, self.weight[lag.clamp(0, self.order - 1)], band)
         h = band @ line.reshape(steps + self.order - 1, -1).to(band.dtype) + self.bias

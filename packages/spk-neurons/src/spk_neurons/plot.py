@@ -27,7 +27,8 @@ def _axes(ax: Any) -> Any:
 def raster(spikes: Tensor, *, ax: Any = None, dt: float = 1.0) -> Any:
     """Dots where neurons fired.
 
-    Args: spikes: [T, ...], other axes are flattened to neurons. ax: where to draw (None: a new figure). dt: time per step.
+    Args: spikes: [T, ...], other axes are flattened to neurons. ax: where to draw (None: a new figure). dt: time
+        per step.
     Returns: the Axes.
     """
     ax = _axes(ax)

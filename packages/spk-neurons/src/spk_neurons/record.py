@@ -46,7 +46,9 @@ class Recording:
 
     def __getitem__(self, layer: str) -> LayerRecord:
         if layer not in self.calls:
-            raise KeyError(f"nothing recorded for layer {layer!r}; recorded: {', '.join(self.calls) or 'none (run the net)'}")
+            raise KeyError(
+                f"nothing recorded for layer {layer!r}; recorded: {', '.join(self.calls) or 'none (run the net)'}"
+            )
         return self.calls[layer][-1]
 
     def __iter__(self) -> Iterator[str]:
@@ -97,7 +99,9 @@ def record(
     kept = tuple(n for n in names if n in ("h", "v"))
     if request is not None:
         kept = tuple(n for n in kept if n != "h")
-    found = {name: m for name, m in net.named_modules() if isinstance(m, Neuron) and not getattr(m, "carries_inner", False)}
+    found = {
+        name: m for name, m in net.named_modules() if isinstance(m, Neuron) and not getattr(m, "carries_inner", False)
+    }
     if layers is not None:
         missing = [name for name in layers if name not in found]
         if missing:

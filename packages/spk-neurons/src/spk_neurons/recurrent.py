@@ -51,7 +51,8 @@ class Recurrent(Neuron):
             drive = x[t] + self.feedback(s)
             if drive.shape != x.shape[1:]:
                 raise ValueError(
-                    f"feedback turned spikes {tuple(s.shape)} into {tuple(drive.shape)}, but x has {tuple(x.shape[1:])} per step; "
+                    f"feedback turned spikes {tuple(s.shape)} into {tuple(drive.shape)}, but x has "
+                    f"{tuple(x.shape[1:])} per step; "
                     "use a feedback that keeps the shape (padding)"
                 )
             s, inner = self.neuron.step(drive, inner)
@@ -61,5 +62,3 @@ class Recurrent(Neuron):
         if not spikes:
             last = map_state(lambda t: t.clone(), last)
         return out, last
-
-

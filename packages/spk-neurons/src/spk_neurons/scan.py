@@ -58,7 +58,12 @@ class Cell:
     ) -> None:
         if name in cell_op.CELLS:
             raise ValueError(f"a cell named {name!r} exists already; names are global, prefix yours with your package")
-        for label, value, least in (("inputs", inputs, 1), ("states", states, 1), ("params", params, 0), ("outputs", outputs, 1)):
+        for label, value, least in (
+            ("inputs", inputs, 1),
+            ("states", states, 1),
+            ("params", params, 0),
+            ("outputs", outputs, 1),
+        ):
             if value < least:
                 raise ValueError(f"{label}={value} given; a cell needs at least {least}")
         self.name = name
@@ -89,14 +94,20 @@ class Cell:
         )
 
     def _check(self, xs: Sequence[Tensor], states: Sequence[Tensor], params: Sequence[Any]) -> None:
-        for label, got, want in (("inputs", xs, self.inputs), ("states", states, self.states), ("params", params, self.params)):
+        for label, got, want in (
+            ("inputs", xs, self.inputs),
+            ("states", states, self.states),
+            ("params", params, self.params),
+        ):
             if len(got) != want:
                 raise ValueError(f"cell {self.name!r} takes {want} {label}, got {len(got)}")
         for x in xs:
             if not isinstance(x, Tensor) or not x.is_floating_point():
                 raise TypeError(f"cell {self.name!r} needs float tensors as inputs, got {getattr(x, 'dtype', type(x))}")
             if x.shape != xs[0].shape:
-                raise ValueError(f"inputs of cell {self.name!r} differ in shape: {tuple(xs[0].shape)}, {tuple(x.shape)}")
+                raise ValueError(
+                    f"inputs of cell {self.name!r} differ in shape: {tuple(xs[0].shape)}, {tuple(x.shape)}"
+                )
         if xs[0].dim() < 1:
             raise ValueError(f"inputs of cell {self.name!r} must be [T, ...], got a scalar")
 
@@ -162,11 +173,13 @@ class Cell:
 
 def _check_broadcast(name: str, p: Tensor, x: Tensor) -> None:
     try:
-        fits = torch.broadcast_shapes(p.shape, x.shape) == x.shape
+        fits = torch.broadcast_shapes(p.shape, x.shape) == x.shape  # type: ignore[no-untyped-call]
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(f"a parameter of cell {name!r} has shape {tuple(p.shape)}, which does not broadcast to {tuple(x.shape)}")
+        raise ValueError(
+            f"a parameter of cell {name!r} has shape {tuple(p.shape)}, which does not broadcast to {tuple(x.shape)}"
+        )
 
 
 def check_cell(
@@ -228,4 +241,6 @@ def check_cell(
         for (name, want), (_, got) in zip(expected, run(backend), strict=True):
             error = (got - want).abs().max() / want.abs().max().clamp_min(1e-12)
             if not error <= 1e-9:
-                raise AssertionError(f"{cell!r} on {backend}: {name} differs from autograd of the reference by {error:.3g}")
+                raise AssertionError(
+                    f"{cell!r} on {backend}: {name} differs from autograd of the reference by {error:.3g}"
+                )

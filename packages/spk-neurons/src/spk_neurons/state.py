@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    "ALIFState", "CuBaState", "LIFState", "LIState", "PSNState", "RecurrentState", "Stateful", "carry_state", "detach_state",
+    "ALIFState", "CuBaState", "LIFState", "LIState", "PSNState", "RecurrentState", "Stateful", "carry_state", "
+    ""detach_state",
 ]  # fmt: skip
 
 
@@ -132,7 +133,9 @@ class Stateful(nn.Module):
         self.net = net
         for m in _carriers(net):
             if m._carry is not None:
-                raise ValueError("this network carries its state already; leave the other carry_state block or Stateful first")
+                raise ValueError(
+                    "this network carries its state already; leave the other carry_state block or Stateful first"
+                )
             m._carry = Carry(detach)
 
     def reset_state(self) -> None:

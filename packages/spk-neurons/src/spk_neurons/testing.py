@@ -72,7 +72,8 @@ def check_neuron(module: nn.Module, shape: Sequence[int], *, steps: int = 6, see
         module: called as ``module(x)``, ``module(x, state, return_state=True)``, with ``step`` and ``initial_state``.
         shape: S of one step's input, e.g. (B, C). steps: T of the test. seed: of the random input.
     Raises:
-        AssertionError: which clause failed. The clauses: output shaped like the input and finite; deterministic, with no
+        AssertionError: which clause failed. The clauses: output shaped like the input and finite; deterministic,
+            with no
             state kept between calls; ``initial_state`` means the same as None; ``step`` in a loop and a split sequence
             equal one call; T = 0 returns empty and the state unchanged; integer input is refused; a state of wrong
             shape is refused; a second backward works; state_dict has no state in it; a deep copy behaves the same.

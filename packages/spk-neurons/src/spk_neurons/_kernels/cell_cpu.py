@@ -238,7 +238,9 @@ def compile_cell(cell: Cell) -> tuple[Any, Any]:
     ).hexdigest()[:24]
     folder = _cache_dir()
     # register_jitable leaves the caller's own function untouched: kernels call a copy
-    space = {name: register_jitable(_copy(getattr(cell, attr))) for name, attr in (("fwd", "forward"), ("bwd", "backward"))}
+    space = {
+        name: register_jitable(_copy(getattr(cell, attr))) for name, attr in (("fwd", "forward"), ("bwd", "backward"))
+    }
     if folder is None:
         code = compile(text.replace("cache=True, ", ""), f"<spk_neurons cell {cell.name}>", "exec")
         exec(code, space)

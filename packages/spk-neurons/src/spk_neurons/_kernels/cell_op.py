@@ -83,9 +83,7 @@ def run_forward(name: str, xs: list[Tensor], states: list[Tensor], params: list[
 
 
 @library.define("cell")
-def cell_op(
-    name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], backend: str
-) -> list[Tensor]:
+def cell_op(name: str, xs: list[Tensor], states: list[Tensor], params: list[Tensor], backend: str) -> list[Tensor]:
     return run_forward(name, xs, states, params, backend)
 
 

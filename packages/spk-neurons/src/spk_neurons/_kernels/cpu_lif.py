@@ -11,7 +11,7 @@ Kernels are made by factories: what a call does not ask for is not compiled, whi
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ def _advance(x, v, decay, gain, bias, theta, level, reset, strict, s):
             v[j] = level if h >= theta else h
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_forward(
     plain: bool, noisy: bool, record_h: bool, record_v: bool, moments: bool, counting: bool, bits: bool
 ) -> Any:
@@ -232,7 +232,7 @@ def constants(kind: int, p0: float, p1: float) -> tuple[float, float, float, flo
     }[kind]
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_backward_plain(kind: int, reset: int, detach: bool) -> Any:
     """The case that training spends its time in: scalar parameters, fire on >=, gradient of x and v0 only."""
     phi = PHI[kind]
@@ -279,17 +279,16 @@ def make_backward_plain(kind: int, reset: int, detach: bool) -> Any:
     return backward_plain
 
 
-@lru_cache(maxsize=None)
-def make_backward(
-    kind: int, gh_: bool, gv_: bool, noisy: bool, stats: bool, any_need: bool
-) -> Any:
+@cache
+def make_backward(kind: int, gh_: bool, gv_: bool, noisy: bool, stats: bool, any_need: bool) -> Any:
     """Kernel of the general backward pass."""
     phi = PHI[kind]
 
     @njit(**JIT)
     def backward(
         x, v0, gs, gh, gv, c, decay, gain, bias, theta, level, shift, spikes, stat_a, stat_b, channels, inner,
-        gx, g_decay, g_gain, g_bias, g_theta, g_level, c0, c1, c2, c3, from_h, reset, detach, strict, tile, lo, hi, width,
+        gx, g_decay, g_gain, g_bias, g_theta, g_level, c0, c1, c2, c3, from_h, reset, detach, strict, tile,
+        lo, hi, width,
     ):  # fmt: skip
         """Reverse steps of neurons lo..hi. ``x`` is the input, or the recorded h when ``from_h``.
 

@@ -79,9 +79,7 @@ def forward(
     return Outputs(s, v.clone() if v is v0 else v, h, vs, mean, var, counts, inside, code)
 
 
-def take(
-    h: Tensor, t: int, plan: StatsPlan, mean: Tensor, var: Tensor, counts: Tensor, inside: Tensor
-) -> None:
+def take(h: Tensor, t: int, plan: StatsPlan, mean: Tensor, var: Tensor, counts: Tensor, inside: Tensor) -> None:
     """Statistics of one step's potentials [N] into the rows of their tables."""
     if plan.moments:
         by_channel = h.reshape(-1, plan.channels, plan.inner)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-_library = torch.library.Library("spk_neurons", "FRAGMENT")
+_library: Any = torch.library.Library("spk_neurons", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def define(name: str) -> Callable[[Callable[..., Any]], Any]:
@@ -28,12 +28,14 @@ def define(name: str) -> Callable[[Callable[..., Any]], Any]:
 
 def fake(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: the shapes and dtypes of an operator's outputs, for tracing."""
-    return torch.library.register_fake(f"spk_neurons::{name}", lib=_library)
+    register: Callable[[Callable[..., Any]], Any] = torch.library.register_fake(f"spk_neurons::{name}", lib=_library)
+    return register
 
 
 def vmap(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: the operator's rule under ``torch.func.vmap``."""
-    return torch.library.register_vmap(f"spk_neurons::{name}", lib=_library)
+    register: Callable[[Callable[..., Any]], Any] = torch.library.register_vmap(f"spk_neurons::{name}", lib=_library)
+    return register
 
 
 def autograd(name: str, backward: Callable[..., Any], setup: Callable[..., Any]) -> None:

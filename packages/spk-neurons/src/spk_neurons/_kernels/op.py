@@ -7,7 +7,6 @@ instead; with a Rectangle and a detached reset, two bits per step are.
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -32,11 +31,24 @@ Nine = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Ten
 Seven = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 # what the operators take besides tensors, in one list of ints and one of floats: short signatures, cheap calls
-INTS = ("reset", "detach", "strict", "kind", "record_h", "record_v", "bits", "moments", "channels", "inner", "bins", "window")
+INTS = (
+    "reset",
+    "detach",
+    "strict",
+    "kind",
+    "record_h",
+    "record_v",
+    "bits",
+    "moments",
+    "channels",
+    "inner",
+    "bins",
+    "window",
+)
 FLOATS = ("p0", "p1", "low", "high", "window_lo", "window_hi")
 
 
-def _module(backend: str) -> ModuleType:
+def _module(backend: str) -> Any:
     if backend == "numba":
         from spk_neurons._kernels import cpu
 
@@ -57,7 +69,13 @@ def _plan(ints: list[int], floats: list[float]) -> tuple[Rule, StatsPlan]:
 
 
 def run_forward(
-    x: Tensor, v0: Tensor, five: tuple[Tensor, ...], noise: Tensor | None, ints: list[int], floats: list[float], backend: str
+    x: Tensor,
+    v0: Tensor,
+    five: tuple[Tensor, ...],
+    noise: Tensor | None,
+    ints: list[int],
+    floats: list[float],
+    backend: str,
 ) -> Nine:
     """The forward pass itself, without autograd or dispatch."""
     rule, stats = _plan(ints, floats)
@@ -310,7 +328,7 @@ def _(info: Any, in_dims: Any, x: Tensor, v0: Tensor, *rest: Any) -> Any:
 
 @library.vmap("lif_backward")
 def _(info: Any, in_dims: Any, *args: Any) -> Any:
-    (x, from_h, v0, gs, gv_last, gh, gv, *five, shift, spikes, stat_a, stat_b, code, need, ints, floats, backend) = args
+    (x, from_h, v0, gs, gv_last, gh, gv, *five, shift, spikes, stat_a, _, code, need, ints, floats, backend) = args
     dx, _, dv0, dgs, dgvl, dgh, dgv = in_dims[:7]
     size = info.batch_size
     rank = _inner_rank(x, dx)
@@ -355,7 +373,7 @@ class Custom(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gs: Any, gv_last: Any, gh: Any, gv: Any, gmean: Any, gvar: Any, *_: Any) -> Any:
         kept, v0, decay, gain, bias, threshold, level, shift, spikes, mean, _bits = ctx.saved_tensors
         needs = ctx.needs_input_grad[1:]
@@ -406,5 +424,6 @@ def call(
         and shift is None
         and not any(p.requires_grad for p in five)
     )
-    run = Transformed.apply if special and not torch.compiler.is_compiling() else lif_op
-    return run(x, v0, *five, noise, shift, [*ints[:6], int(bits_ok and tracked), *ints[7:]], floats, backend)  # type: ignore[no-any-return,no-untyped-call]
+    run: Any = Transformed.apply if special and not torch.compiler.is_compiling() else lif_op
+    out: Nine = run(x, v0, *five, noise, shift, [*ints[:6], int(bits_ok and tracked), *ints[7:]], floats, backend)
+    return out
