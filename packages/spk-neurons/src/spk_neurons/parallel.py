@@ -66,9 +66,8 @@ class PSN(Neuron):
 class MaskedPSN(PSN):
     """PSN that sees only the last ``order`` steps: causal, W masked to a band below the diagonal.
 
-    Args: order: 1..T. T, surrogate: as :class:`PSN`. ``blend``: attribute in [0, 1]; 1 applies the mask fully
-        (default);
-    training may raise it from 0.
+    Args: order: 1..T. T, surrogate: as :class:`PSN`.
+    The attribute ``blend`` in [0, 1] says how much of the mask applies (default 1); training may raise it from 0.
     """
 
     mask: Tensor

@@ -48,13 +48,13 @@ class Recurrent(Neuron):
             )
         spikes = []
         for t in range(x.shape[0]):
-            drive = x[t] + self.feedback(s)
-            if drive.shape != x.shape[1:]:
+            back = self.feedback(s)
+            if back.shape != x.shape[1:]:
                 raise ValueError(
-                    f"feedback turned spikes {tuple(s.shape)} into {tuple(drive.shape)}, but x has "
-                    f"{tuple(x.shape[1:])} per step; "
-                    "use a feedback that keeps the shape (padding)"
+                    f"feedback turned spikes {tuple(s.shape)} into {tuple(back.shape)}, but x has "
+                    f"{tuple(x.shape[1:])} per step; use a feedback that keeps the shape (padding)"
                 )
+            drive = x[t] + back
             s, inner = self.neuron.step(drive, inner)
             spikes.append(s)
         out = torch.stack(spikes) if spikes else x.clone()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    "ALIFState", "CuBaState", "LIFState", "LIState", "PSNState", "RecurrentState", "Stateful", "carry_state", "
-    ""detach_state",
+    "ALIFState", "CuBaState", "LIFState", "LIState", "PSNState", "RecurrentState", "Stateful", "carry_state",
+    "detach_state",
 ]  # fmt: skip
 
 
