@@ -52,6 +52,7 @@ def against_peers(out: Results, rounds: int, ours: dict[int, float]) -> None:
     for steps, n in [*SIZES, LARGE]:
         large = (steps, n) == LARGE
         rows = {r["name"]: r for r in compare(steps, n, rounds=3 if large else rounds)}
+        print(f"T={steps} N={n} done", flush=True)
         size = f"T={steps}, N={n} ({steps * n * 4 >> 20} MB per stream)"
         floor = rows["bandwidth floor"]["milliseconds"]
         us = rows["spk-neurons numba"]
