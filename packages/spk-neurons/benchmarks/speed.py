@@ -61,29 +61,47 @@ def against_peers(out: Results, rounds: int, ours: dict[int, float]) -> None:
         common: dict[str, Any] = {"metric": "forward + backward", "unit": "ms", "n": 3 if large else rounds}
         ratio = us["milliseconds"] / floor
         out.add(
-            name=f"numba over the bandwidth floor, {size}", ours=us["milliseconds"], peer=("5 streams copied", floor),
-            ratio=ratio, target=None if large else "<= 2.5", met=None if large else ratio <= 2.5, spread=us["spread"],
-            note=HERE, **common,
-        )  # fmt: skip
+            name=f"numba over the bandwidth floor, {size}",
+            ours=us["milliseconds"],
+            peer=("5 streams copied", floor),
+            ratio=ratio,
+            target=None if large else "<= 2.5",
+            met=None if large else ratio <= 2.5,
+            spread=us["spread"],
+            note=HERE,
+            **common,
+        )
         for name, row in rows.items():
             if name in ("bandwidth floor", "spk-neurons numba"):
                 continue
             ratio = row["milliseconds"] / us["milliseconds"]
             judged = name.startswith("SpikingJelly") and not large
             out.add(
-                name=f"numba, {size}", ours=us["milliseconds"], peer=(name, row["milliseconds"]), ratio=ratio,
-                target=f">= {TARGET[steps]:g}" if judged else None, met=ratio >= TARGET[steps] if judged else None,
-                spread=us["spread"], note=HERE,
-                headline="{ratio:.0f}x faster than {peer} at T=64" if judged and steps == 64 else None, **common,
-            )  # fmt: skip
+                name=f"numba, {size}",
+                ours=us["milliseconds"],
+                peer=(name, row["milliseconds"]),
+                ratio=ratio,
+                target=f">= {TARGET[steps]:g}" if judged else None,
+                met=ratio >= TARGET[steps] if judged else None,
+                spread=us["spread"],
+                note=HERE,
+                headline="{ratio:.0f}x faster than {peer} at T=64" if judged and steps == 64 else None,
+                **common,
+            )
         if "SpikingJelly LIFNode" in rows:
             eager, sj = rows["spk-neurons torch"], rows["SpikingJelly LIFNode"]["milliseconds"]
             ratio = sj / eager["milliseconds"]
             out.add(
-                name=f"torch backend, {size}", ours=eager["milliseconds"], peer=("SpikingJelly LIFNode", sj), ratio=ratio,
-                target=None if large else ">= 1.4", met=None if large else ratio >= 1.4, spread=eager["spread"],
-                note=HERE, **common,
-            )  # fmt: skip
+                name=f"torch backend, {size}",
+                ours=eager["milliseconds"],
+                peer=("SpikingJelly LIFNode", sj),
+                ratio=ratio,
+                target=None if large else ">= 1.4",
+                met=None if large else ratio >= 1.4,
+                spread=eager["spread"],
+                note=HERE,
+                **common,
+            )
 
 
 def own_promises(out: Results, rounds: int, ours: dict[int, float]) -> None:
@@ -111,22 +129,58 @@ def own_promises(out: Results, rounds: int, ours: dict[int, float]) -> None:
     base = t["plain"][0]
     common: dict[str, Any] = {"metric": "forward + backward", "unit": "ms", "n": rounds}
     ratio = t["stats"][0] / base
-    out.add(name="streaming mean and variance with gradient over none, T=64, N=65536", ours=t["stats"][0], peer=("plain LIF", base),
-            ratio=ratio, target="<= 1.15", met=ratio <= 1.15, spread=t["stats"][1], note=HERE, **common)  # fmt: skip
+    out.add(
+        name="streaming mean and variance with gradient over none, T=64, N=65536",
+        ours=t["stats"][0],
+        peer=("plain LIF", base),
+        ratio=ratio,
+        target="<= 1.15",
+        met=ratio <= 1.15,
+        spread=t["stats"][1],
+        note=HERE,
+        **common,
+    )
     limit = 1.5 * base + t["draws"][0]
-    out.add(name="NoisyLIF (escape), T=64, N=65536", ours=t["noisy"][0], peer=("1.5 x LIF + the draws", limit),
-            ratio=t["noisy"][0] / limit, target="<= 1", met=t["noisy"][0] <= limit, spread=t["noisy"][1], note=HERE, **common)  # fmt: skip
+    out.add(
+        name="NoisyLIF (escape), T=64, N=65536",
+        ours=t["noisy"][0],
+        peer=("1.5 x LIF + the draws", limit),
+        ratio=t["noisy"][0] / limit,
+        target="<= 1",
+        met=t["noisy"][0] <= limit,
+        spread=t["noisy"][1],
+        note=HERE,
+        **common,
+    )
     ratio = ours[256] / ours[64] * (64 * 65536) / (256 * 16384)
-    out.add(name="time(T=256) / time(T=64) at equal T N", ours=ours[256], peer=("T=64", ours[64]), ratio=ratio,
-            target="<= 1.15", met=ratio <= 1.15, spread=0.0, note=HERE, **common)  # fmt: skip
+    out.add(
+        name="time(T=256) / time(T=64) at equal T N",
+        ours=ours[256],
+        peer=("T=64", ours[64]),
+        ratio=ratio,
+        target="<= 1.15",
+        met=ratio <= 1.15,
+        spread=0.0,
+        note=HERE,
+        **common,
+    )
     both: dict[int, float] = {}
     for threads in (1, 2):
         torch.set_num_threads(threads)
         both[threads] = interleaved({"plain": plain}, rounds)["plain"][0]
     torch.set_num_threads(1)
     ratio = both[1] / both[2]
-    out.add(name="two threads over one, T=64, N=65536", ours=both[2], peer=("one thread", both[1]), ratio=ratio,
-            target=">= 1.7", met=ratio >= 1.7, spread=0.0, note="float32", **common)  # fmt: skip
+    out.add(
+        name="two threads over one, T=64, N=65536",
+        ours=both[2],
+        peer=("one thread", both[1]),
+        ratio=ratio,
+        target=">= 1.7",
+        met=ratio >= 1.7,
+        spread=0.0,
+        note="float32",
+        **common,
+    )
 
 
 PEAK = """
@@ -169,17 +223,41 @@ def processes(out: Results) -> None:
     import tempfile
 
     streams = fresh(PEAK)
-    out.add(name="peak memory above the inputs, T=64, N=262144", metric="memory", unit="streams", ours=streams,
-            target="<= 2.2", met=streams <= 2.2, n=1, note="VmHWM of a fresh process; a stream is T N 4 bytes")  # fmt: skip
+    out.add(
+        name="peak memory above the inputs, T=64, N=262144",
+        metric="memory",
+        unit="streams",
+        ours=streams,
+        target="<= 2.2",
+        met=streams <= 2.2,
+        n=1,
+        note="VmHWM of a fresh process; a stream is T N 4 bytes",
+    )
     fresh(IMPORT)
     times = [fresh(IMPORT) for _ in range(3)]
-    out.add(name="import after torch", metric="wall time", unit="s", ours=statistics.median(times), target="<= 0.3",
-            met=statistics.median(times) <= 0.3, n=3, spread=max(times) - min(times))  # fmt: skip
+    out.add(
+        name="import after torch",
+        metric="wall time",
+        unit="s",
+        ours=statistics.median(times),
+        target="<= 0.3",
+        met=statistics.median(times) <= 0.3,
+        n=3,
+        spread=max(times) - min(times),
+    )
     with tempfile.TemporaryDirectory() as folder:
         cold = fresh(FIRST, NUMBA_CACHE_DIR=folder)
         warm = fresh(FIRST, NUMBA_CACHE_DIR=folder)
-    out.add(name="first numba call, kernels compiled", metric="wall time", unit="s", ours=cold, target="<= 5", met=cold <= 5, n=1,
-            note=f"forward + backward, includes importing numba; {warm:.1f} s from the cache")  # fmt: skip
+    out.add(
+        name="first numba call, kernels compiled",
+        metric="wall time",
+        unit="s",
+        ours=cold,
+        target="<= 5",
+        met=cold <= 5,
+        n=1,
+        note=f"forward + backward, includes importing numba; {warm:.1f} s from the cache",
+    )
 
 
 def main() -> None:
