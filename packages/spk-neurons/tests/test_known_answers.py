@@ -68,6 +68,6 @@ def test_noise_laws(row: dict[str, Any]) -> None:
 
 
 def test_equality_with_the_threshold_fires_on_ge_and_not_on_gt(backend: str) -> None:
-    x = torch.tensor([1.0, 0.5])
+    x = torch.tensor([1.0, 0.75])  # ge: h = 1, .75; gt: h = 1, 1.25
     assert F.lif(x, decay=0.5, backend=backend).tolist() == [1.0, 0.0]
     assert F.lif(x, decay=0.5, fire="gt", backend=backend).tolist() == [0.0, 1.0]
