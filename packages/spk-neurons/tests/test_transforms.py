@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from spk_neurons import ALIF, LIF, PLIF, CuBaLIF, surrogate
@@ -134,28 +134,43 @@ def test_second_derivatives_exist_on_the_reference() -> None:
     assert bool(torch.isfinite(gg).all())
 
 
-def _worker(rank: int, port: int, out: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), PLIF(backend="torch")))
-    x = torch.rand(2, 5, 3, 4)
-    (model(x[rank]).sum()).backward()
-    if rank == 0:
-        torch.save({k: p.grad for k, p in model.module.named_parameters()}, out)
-    torch.distributed.destroy_process_group()
+# each rank is a process of its own from text: spawned workers could not import a test module by its name
+RANK = """
+import os, sys
+import torch
+from torch import nn
+from spk_neurons import PLIF
+
+rank, port, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), PLIF(backend="torch")))
+x = torch.rand(2, 5, 3, 4)
+model(x[rank]).sum().backward()
+if rank == 0:
+    torch.save({k: p.grad for k, p in model.module.named_parameters()}, out)
+torch.distributed.destroy_process_group()
+"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo test uses POSIX ports")
-def test_two_ranks_average_the_gradients(tmp_path: object) -> None:
+def test_two_ranks_average_the_gradients(tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    out = f"{tmp_path}/grads.pt"
-    mp.spawn(_worker, args=(port, out), nprocs=2)
+    out = tmp_path / "grads.pt"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(rank), str(port), str(out)], stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    told = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], told
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), PLIF(backend="torch"))
     x = torch.rand(2, 5, 3, 4)
