@@ -92,7 +92,7 @@ X = torch.rand(5, 3, 4)
         (lambda: Stateful(nn.Linear(2, 2)), ValueError, "no neuron"),
         (lambda: record(LIF(), "u").__enter__(), ValueError, "cannot record"),
         (lambda: record(nn.ReLU(), "s").__enter__(), ValueError, "no neuron"),
-        (lambda: scan.Cell("spk_neurons.li", forward=abs, backward=abs), ValueError, "exists already"),
+        (lambda: (LI(), scan.Cell("spk_neurons.li", forward=abs, backward=abs)), ValueError, "exists already"),
     ],
 )  # fmt: skip
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
