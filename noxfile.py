@@ -58,6 +58,16 @@ def groups(packages: list[monorepo.Package], *names: str) -> list[str]:
     return sorted({entry for package in packages for name in names for entry in package.group(name)})
 
 
+def install_oracles(session: nox.Session, packages: list[monorepo.Package], *more: str) -> None:
+    """What the tests are compared with: the packages' groups ``oracles`` and ``oracles-no-deps``, and ``more``.
+
+    The second group holds libraries that ask for what has no CPU build, and run without it.
+    """
+    session.install(*TREE.group("test"), *more, *groups(packages, "oracles"))
+    if groups(packages, "oracles-no-deps"):
+        session.install("--no-deps", *groups(packages, "oracles-no-deps"))
+
+
 def build_wheel(session: nox.Session, folder: Path, out: Path) -> None:
     """One wheel into ``out``; nothing is added to the session's environment."""
     if session.venv_backend == "uv":
@@ -147,7 +157,7 @@ def try_wheel(session: nox.Session, package: monorepo.Package) -> None:
     refuse(session, closure.problems(TREE, package, Path(told["site"]), told["markers"]))
     later = ["numba", "sklearn", "pandas", "matplotlib", *([] if TREE.needs_torch(package) else ["torch"])]
     session.run("python", "tools/quick_import.py", package.module, *later)
-    session.install(*TREE.group("test"), *package.group("oracles"))
+    install_oracles(session, [package], *package.group("oracles-isolated"))
     tests = package.tests.relative_to(ROOT)
     combined = ["--ignore", str(tests / "combined")]
     session.run("pytest", str(tests), *combined, *session.posargs)
@@ -163,8 +173,8 @@ def refuse(session: nox.Session, problems: list[str]) -> None:
 def tests(session: nox.Session) -> None:
     """All packages in one environment, with their extras; the combined tests and those of the tools too."""
     packages = list(TREE.packages)
-    asked = [*TREE.group("test"), *TREE.group("lint"), *groups(packages, "oracles")]
-    session.install(*asked, *editable(packages))
+    session.install(*TREE.group("test"), *TREE.group("lint"), *editable(packages))
+    install_oracles(session, packages)
     chosen = session.posargs or ["packages", "tools", "--require-every-package"]
     session.run("pytest", *chosen, env={"UV": str(nox.virtualenv.UV)})
 
@@ -200,6 +210,8 @@ def floors(session: nox.Session, name: str) -> None:
         lines = [line for line in str(listed).splitlines() if "==" in line]
         frozen.write_text("\n".join(lines))
         session.install("--constraint", str(frozen), *TREE.group("test"), *package.group("oracles"), env=floor)
+        if package.group("oracles-no-deps"):
+            session.install("--no-deps", *package.group("oracles-no-deps"), env=floor)
     tests = package.tests.relative_to(ROOT)
     # old releases warn about their own dependencies: what counts here is that the package works with them
     session.run("pytest", "-W", "default", str(tests), "--ignore", str(tests / "combined"), *session.posargs)
@@ -231,7 +243,7 @@ def compat(session: nox.Session, name: str | None) -> None:
         found = [wheels.find(out, each) for each in family]
         names = [each.name for each in family]
         session.install(*wheels.install_arguments(found, names, uv=session.venv_backend == "uv"))
-        session.install(*TREE.group("test"), *then.group("oracles"))
+        install_oracles(session, [then])
         session.run("pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(released), str(then.tests),
                     "--ignore", str(then.tests / "combined"), *session.posargs)  # fmt: skip
 

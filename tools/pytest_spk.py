@@ -6,7 +6,8 @@ Two environment variables turn what is a skip on somebody's laptop into a failur
 ``SPK_DATA``
     folder of the real data; a test marked ``data`` may then neither be skipped nor miss a file.
 ``SPK_REQUIRE_ORACLES``
-    when set to 1, every library of the ``oracles`` group of the packages under test must be installed.
+    when set to 1, every library of the groups ``oracles`` and ``oracles-no-deps`` of the packages under test must
+    be installed.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ def count_by_package(tree: monorepo.Tree, paths: Iterable[Path]) -> Counter[str]
 
 
 def missing_oracles(package: monorepo.Package) -> list[str]:
-    """What of the package's ``oracles`` group is not installed here, one line each."""
+    """What of the package's oracles is not installed here, one line each."""
     found = []
-    for text in package.group("oracles"):
+    for text in [*package.group("oracles"), *package.group("oracles-no-deps")]:
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue

@@ -99,6 +99,8 @@ def test_oracles_are_judged_by_marker_and_version(tree_root: Path) -> None:
     assert pytest_spk.missing_oracles(monorepo.read(tree_root)["light"]) == []
     settings.write_text(text.replace("networkx>=3.3", "pytest>=999"))
     assert "wants pytest>=999, found" in pytest_spk.missing_oracles(monorepo.read(tree_root)["light"])[0]
+    settings.write_text(text.replace("oracles = ", "oracles-no-deps = ").replace("networkx>=3.3", "no-such-oracle>=1"))
+    assert pytest_spk.missing_oracles(monorepo.read(tree_root)["light"]) == ["light wants no-such-oracle>=1"]
 
 
 def test_counts_go_to_the_package_whose_folder_holds_the_test(tree_root: Path) -> None:

@@ -91,7 +91,7 @@ def test_components_merge_when_the_budget_asks_for_it(rows):
 
 @pytest.mark.parametrize("rows", [2, 3, 4, 5, 9])
 def test_tight_budgets_with_isolated_ids(rows):
-    matrix = sp.block_diag([np.ones((3, 2))] * 4).tolil()
+    matrix = sp.block_diag([sp.csr_matrix(np.ones((3, 2)))] * 4).tolil()
     matrix.resize(15, 12)
     codebook = BACO(rows=rows).fit(matrix).codebook_
     assert codebook.n_rows <= rows

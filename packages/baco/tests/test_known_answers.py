@@ -19,7 +19,7 @@ MODULARITY = ("degree", "degree")
 @pytest.mark.parametrize("case", KNOWN["sweeps"], ids=lambda case: case["source"].split(":")[0])
 def test_disjoint_blocks_are_found_in_one_sweep(case):
     shape = case["graph"]
-    X = sp.block_diag([np.ones((shape["users"], shape["items"]))] * shape["blocks"])
+    X = sp.block_diag([sp.csr_matrix(np.ones((shape["users"], shape["items"])))] * shape["blocks"])
     model = BACO(gamma=case["resolution"], weights=MODULARITY, secondary=None).fit(X)
     first = model.history_[0]
     expected = case["sweep_1"]

@@ -48,7 +48,7 @@ def test_blocks_lie_along_the_diagonal_in_the_order_of_their_volume(planted: CoC
 
 
 def test_a_codebook_alone_gives_the_order_of_its_model_on_separate_blocks() -> None:
-    matrix = sp.block_diag([np.ones((4, 3)), np.ones((6, 5)), np.ones((3, 2))])
+    matrix = sp.block_diag([sp.csr_matrix(np.ones(shape)) for shape in ((4, 3), (6, 5), (3, 2))])
     model = BACO(gamma=1.0, weights=("degree", "degree"), max_sweeps=20).fit(matrix)
     graph = BipartiteGraph.from_scipy(matrix)
     for one, other in zip(block_order(graph, model), block_order(graph, model.codebook_), strict=True):

@@ -94,19 +94,23 @@ class IdIndex:
     def rows(self, wanted: Any) -> Array:
         """Row of each id; raises ValueError naming the first unknown one."""
         asked = plain_ids(np.atleast_1d(wanted), self.side)
-        if self.ids is None or self.order is None:
-            if asked.dtype.kind == "U":
-                raise ValueError(f"{self.side} ids are row numbers here, got the string {asked[0]!r}")
-            unknown = (asked < 0) | (asked >= self.size)
-            rows = asked.astype(np.int64)
-        else:
-            if (asked.dtype.kind == "U") != (self.ids.dtype.kind == "U"):
-                kind = "strings" if self.ids.dtype.kind == "U" else "integers"
-                raise ValueError(f"{self.side} ids are {kind}, got {asked[0]!r}")
-            place = np.searchsorted(self.ids, asked, sorter=self.order)
-            rows = self.order[np.minimum(place, self.size - 1)]
-            unknown = self.ids[rows] != asked
+        rows = self.find(asked)
+        unknown = rows < 0
         if unknown.any():
             first = asked[int(np.flatnonzero(unknown)[0])]
             raise ValueError(f"unknown {self.side} id {first!r} ({int(unknown.sum())} of {asked.size} are unknown)")
         return rows
+
+    def find(self, wanted: Any) -> Array:
+        """Row of each id, -1 for unknown ones; raises ValueError where ids are of another kind than those known."""
+        asked = plain_ids(np.atleast_1d(wanted), self.side)
+        if self.ids is None or self.order is None:
+            if asked.dtype.kind == "U":
+                raise ValueError(f"{self.side} ids are row numbers here, got the string {asked[0]!r}")
+            return np.where((asked < 0) | (asked >= self.size), -1, asked.astype(np.int64))
+        if (asked.dtype.kind == "U") != (self.ids.dtype.kind == "U"):
+            kind = "strings" if self.ids.dtype.kind == "U" else "integers"
+            raise ValueError(f"{self.side} ids are {kind}, got {asked[0]!r}")
+        place = np.searchsorted(self.ids, asked, sorter=self.order)
+        rows = self.order[np.minimum(place, self.size - 1)]
+        return np.where(self.ids[rows] != asked, -1, rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._growth import Anchors, Assigned
 from .codebook import Codebook
 from .graph import BipartiteGraph, as_graph
 
@@ -65,6 +66,7 @@ class BACO:
             hold one each here), inside (edge weight inside clusters), F, gamma.
         search_path_: one dict per trial of a budget search: gamma, rows, F.
         codebook_: the `Codebook`.
+        graph_: the interactions, which `partial_fit` adds to.
     """
 
     def __init__(
@@ -120,11 +122,15 @@ class BACO:
         Raises:
             ValueError, TypeError: bad parameters or interactions; the message says what to change.
         """
+        self._check()
+        return self._fit(as_graph(X, sample_weight), BACO._engine)
+
+    def _fit(self, graph: BipartiteGraph, make_engine: Callable[[BACO, Problem], Engine]) -> Self:
+        """`fit` with sweeps by the engine that is made for the problem."""
         from ._solver.problem import Problem  # loads numba
 
-        self._check()
-        problem = Problem(as_graph(X, sample_weight), self.weights, release=self.compat is not None)
-        engine = self._engine(problem)
+        problem = Problem(graph, self.weights, release=self.compat is not None)
+        engine = make_engine(self, problem)
         with _Progress(problem, self.verbose, self.callbacks) as progress:
             if self.gamma is not None:
                 found = problem.at_gamma(engine, float(self.gamma), self.max_sweeps, self.tol, progress.show)
@@ -133,15 +139,47 @@ class BACO:
                 found = problem.within(engine, budget, self.max_sweeps, self.coarsen, progress.show)
         users, items = problem.share_isolated(*found.labels, None if self.gamma is not None else budget)
         codebook, labels, secondary = self._codebook(problem, users, items, found.gamma)
+        codebook.anchors = self._anchors(problem, codebook, labels, found.gamma)
         # everything is computed before anything is stored: an interrupted fit leaves the estimator untouched
         self.row_labels_, self.column_labels_ = labels
         self.secondary_ = secondary
         self.codebook_ = codebook
+        self.graph_ = problem.graph
         self.n_user_rows_, self.n_item_rows_ = codebook.n_user_rows, codebook.n_item_rows
         self.gamma_ = found.gamma
         self.objective_ = problem.objective(users, items, found.gamma)
         self.history_ = [problem.record(sweep, number, gamma) for number, (sweep, gamma) in enumerate(found.sweeps, 1)]
         self.search_path_ = [{"gamma": gamma, "rows": rows, "F": value} for gamma, rows, value in found.path]
+        return self
+
+    def assign(self, X_new_users: Any = None, X_new_items: Any = None) -> Assigned:
+        """Codes of ids that came after the fit, without fitting again; see `Codebook.assign`."""
+        self._check_fitted()
+        return self.codebook_.assign(X_new_users, X_new_items)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Take in new interactions, of known and of new ids, from the labels there are; before a fit, `fit`.
+
+        New ids are placed as `assign` does. Then only nodes whose interactions changed are swept, and the neighbours
+        of those that move, up to ``max_sweeps`` times. Rows are neither opened nor emptied and keep their numbers, so
+        a trained table stays in use; the codes of ids that were not swept do not change. The resolution stays, the
+        volumes follow the interactions, and the objective of the whole log does not fall by the sweeps.
+
+        Args:
+            X: the new interactions alone, as in `fit`: with raw ids where the fit had them, else with row numbers,
+                those beyond the known ones being new ids. Weights add up; in a binary log a known pair adds nothing.
+        Raises:
+            ValueError: as `fit`; new ids where balance weights were given as arrays; ``compat="release"``.
+        """
+        if not hasattr(self, "codebook_"):
+            return self.fit(X, y, sample_weight)
+        from ._solver.partial import grow
+
+        if self.compat is not None:
+            raise ValueError('compat="release" repeats software that cannot grow; fit again on the whole log')
+        # everything is computed before anything is stored
+        for name, value in grow(self, as_graph(X, sample_weight)).items():
+            setattr(self, name, value)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
@@ -303,6 +341,28 @@ class BACO:
             },
         )
         return codebook, (number[users], number[items]), secondary
+
+    def _anchors(self, problem: Problem, codebook: Codebook, labels: tuple[Array, Array], gamma: float) -> Anchors:
+        """What newcomers are scored with."""
+        n_labels = int(max(one.max() for one in labels)) + 1
+        row_labels = []
+        for codes, own, rows in zip(
+            (codebook.user_codes, codebook.item_codes),
+            labels,
+            (codebook.n_user_rows, codebook.n_item_rows),
+            strict=True,
+        ):
+            of_row = np.empty(rows, np.int64)
+            of_row[codes[:, 0]] = own
+            row_labels.append(of_row)
+        paper = isinstance(self.weights, str)
+        return Anchors(
+            *row_labels,
+            np.bincount(labels[0], problem.user_mass, minlength=n_labels),
+            np.bincount(labels[1], problem.item_mass, minlength=n_labels),
+            gamma / problem.norm if np.isfinite(gamma) else 0.0,
+            ("degree", "degree") if paper else tuple(_names(self.weights)),  # type: ignore[arg-type]
+        )
 
 
 class _Progress:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._files import atomic_write
+from ._growth import Anchors, Assigned, assign
 from ._ids import IdIndex, check_ids
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Codebook:
         user_weights, item_weights: float32, shaped like the codes; default: the mean of the rows named.
         user_ids, item_ids: raw ids, one per row of the codes; None where ids are the row numbers.
         meta: how it was made; anything JSON can hold.
+        anchors: what `assign` scores new ids with; codebooks of `BACO` have it.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Codebook:
         user_ids: Array | None = None,
         item_ids: Array | None = None,
         meta: dict[str, Any] | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         self.user_codes, self.user_weights = _checked("user", user_codes, user_weights, n_user_rows)
         self.item_codes, self.item_weights = _checked("item", item_codes, item_weights, n_item_rows)
@@ -53,6 +56,7 @@ class Codebook:
         self.user_ids = check_ids(user_ids, self.n_users, "user")
         self.item_ids = check_ids(item_ids, self.n_items, "item")
         self.meta = dict(meta or {})
+        self.anchors = anchors
         self._indices: dict[str, IdIndex] = {}
 
     @property
@@ -103,11 +107,65 @@ class Codebook:
             ValueError: an id is unknown (the message names the first), or the side is.
         """
         codes, weights = self._side(side)[:2]
+        rows = self.index(side).rows(ids)
+        return codes[rows], weights[rows]
+
+    def index(self, side: str) -> IdIndex:
+        """Raw ids to row numbers of the codes of a side."""
+        codes = self._side(side)[0]
         if side not in self._indices:
             raw = self.user_ids if side == "user" else self.item_ids
             self._indices[side] = IdIndex(raw, codes.shape[0], side)
-        rows = self._indices[side].rows(ids)
-        return codes[rows], weights[rows]
+        return self._indices[side]
+
+    def assign(self, X_new_users: Any = None, X_new_items: Any = None) -> Assigned:
+        """Codes of new users and items from their interactions with known ones; nothing is refitted or changed.
+
+        Each newcomer takes the co-clusters that score best at the resolution and volumes of the fit, among those
+        its side has rows of; without a usable interaction, the row of least volume.
+
+        Args:
+            X_new_users: interactions of new users with known items: a matrix (new users, n_items), arrays (users,
+                items[, weights]) of raw ids, or a table with these columns.
+            X_new_items: interactions of known users with new items: a matrix (n_users, new items), or as above.
+        Returns:
+            `Assigned`; `extend` adds it to the codebook.
+        Raises:
+            ValueError: an id has codes already, the sizes differ, or the codebook is not of `BACO`.
+        """
+        return assign(self, X_new_users, X_new_items)
+
+    def extend(self, assigned: Assigned) -> Codebook:
+        """A codebook that has the new ids too, after the known ones, whose codes stay as they are."""
+        codes = {"user": self.user_codes, "item": self.item_codes}
+        weights = {"user": self.user_weights, "item": self.item_weights}
+        ids: dict[str, Array | None] = {"user": self.user_ids, "item": self.item_ids}
+        for side in ("user", "item"):
+            new, new_ids = getattr(assigned, f"{side}_codes"), getattr(assigned, f"{side}_ids")
+            if new is None:
+                continue
+            known = ids[side]
+            first = codes[side].shape[0]
+            if known is None and not np.array_equal(new_ids, np.arange(first, first + len(new))):
+                raise ValueError(
+                    f"{side} ids are row numbers here, so new ones must be {first}, {first + 1}, ... without a gap"
+                )
+            checked, mean = _checked(side, new, None, self._side(side)[2])
+            codes[side] = np.concatenate([codes[side], checked])
+            weights[side] = np.concatenate([weights[side], mean])
+            ids[side] = None if known is None else np.concatenate([known, new_ids])
+        return Codebook(
+            codes["user"],
+            codes["item"],
+            self.n_user_rows,
+            self.n_item_rows,
+            user_weights=weights["user"],
+            item_weights=weights["item"],
+            user_ids=ids["user"],
+            item_ids=ids["item"],
+            meta=self.meta,
+            anchors=self.anchors,
+        )
 
     def to_csr(self, side: str = "user") -> scipy.sparse.csr_matrix:
         """The matrix M, ids × codebook rows, float32, whose product with the table gives every id's vector.
@@ -130,6 +188,17 @@ class Codebook:
 
         return balance_report(self, X)
 
+    def to_parquet(self, path: str | Path, side: str = "user") -> Path:
+        """Write raw id, codes and weights of a side as a table: columns id, code_0, weight_0, code_1, ...
+
+        An unused place is null. Databases and other languages read it; needs the extra ``baco[parquet]``.
+        """
+        from .convert import write_codes
+
+        if Path(path).suffix != ".parquet":
+            raise ValueError(f"expected a name that ends in .parquet, got {Path(path).name!r}")
+        return write_codes(self, Path(path), side)
+
     def save(self, path: str | Path) -> Path:
         """Write an npz file without pickles; the file appears whole or not at all. Returns its path."""
         path = Path(path)
@@ -148,9 +217,11 @@ class Codebook:
                         "n_user_rows": self.n_user_rows,
                         "n_item_rows": self.n_item_rows,
                         "meta": self.meta,
+                        "anchors": None if self.anchors is None else self.anchors.header(),
                     }
                 )
             ),
+            **({} if self.anchors is None else self.anchors.arrays()),
         }
         if self.user_ids is not None:
             arrays["user_ids"] = self.user_ids
@@ -200,6 +271,7 @@ class Codebook:
             user_ids=arrays.get("user_ids"),
             item_ids=arrays.get("item_ids"),
             meta=header["meta"],
+            anchors=Anchors.read(arrays, header["anchors"]) if header.get("anchors") else None,
         )
 
     def _side(self, side: str) -> tuple[Array, Array, int]:

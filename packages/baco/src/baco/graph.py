@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -188,6 +189,32 @@ class BipartiteGraph:
                 raise ValueError(f"there is no column {name!r}; the table has {', '.join(map(str, present))}")
         columns = [frame[name] for name in (user, item, weight) if name is not None]
         return cls.from_arrays(*columns)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the graph as a folder of npy files for `open`; it appears whole or not at all. Returns its path."""
+        from ._mapped import save
+
+        return save(self, folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> BipartiteGraph:
+        """A graph that `save` or `baco.ingest.ingest` wrote, mapped rather than loaded.
+
+        Fits give the labels they give in memory. Edges are read from the files as sweeps pass over them, so that
+        memory follows the number of ids.
+
+        Raises:
+            ValueError: no such graph, damaged, or of a newer schema.
+        """
+        from ._mapped import load
+
+        graph = cls.__new__(cls)
+        parts = load(folder)
+        graph.user_weights = graph.item_weights = _NO_WEIGHTS
+        graph.user_ids = graph.item_ids = None
+        for name, value in parts.items():
+            setattr(graph, name, value)
+        return graph
 
     @classmethod
     def _from_rows(

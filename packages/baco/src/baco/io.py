@@ -20,12 +20,21 @@ from ._bytes import checked_path, first_bytes, progress, text_blocks
 from ._columns import distinct_integers, parse_integers
 from ._csv import pick_column, read_columns
 from ._ids import plain_ids
+from ._mapped import is_graph
 from .graph import BipartiteGraph
 
-__all__ = ["read_csv", "read_interactions", "read_lightgcn", "read_npz", "read_parquet"]
+__all__ = [
+    "read_csv",
+    "read_interactions",
+    "read_lightgcn",
+    "read_movielens",
+    "read_npz",
+    "read_parquet",
+    "read_recbole",
+]
 
 Array = np.ndarray[Any, Any]
-FORMATS = ("auto", "csv", "tsv", "parquet", "lightgcn", "npz")
+FORMATS = ("auto", "csv", "tsv", "parquet", "lightgcn", "npz", "movielens", "recbole")
 
 
 def read_interactions(
@@ -43,11 +52,11 @@ def read_interactions(
     """Read a file of interactions in any of the formats below.
 
     Args:
-        path: the file; text may be gzipped.
+        path: the file; text may be gzipped. Or a folder that `BipartiteGraph.save` wrote.
         user, item, weight: columns of CSV, TSV or parquet, see `read_csv`.
-        format: "csv", "tsv", "parquet", "lightgcn", "npz", or "auto": parquet and npz by their first bytes or
-            their ending, LightGCN text where the name does not end in .csv, .tsv or .inter and the first line
-            is integers with single spaces between them, CSV otherwise.
+        format: "csv", "tsv", "parquet", "lightgcn", "npz", "movielens", "recbole", or "auto": parquet and npz by their
+            first bytes or their ending, LightGCN text where the name does not end in .csv, .tsv or .inter and the
+            first line is integers with single spaces between them, CSV otherwise.
         header, delimiter: of delimited text, see `read_csv`.
         key: of an npz file, see `read_npz`.
         verbose: 1 shows a progress bar on stderr where that is a terminal.
@@ -59,6 +68,8 @@ def read_interactions(
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if is_graph(path):
+        return BipartiteGraph.open(path)
     path = checked_path(path)
     chosen = _sniff_format(path) if format == "auto" else format
     options: dict[str, Any] = {}
@@ -81,6 +92,10 @@ def read_interactions(
         return read_parquet(path, verbose=verbose, **options)
     if chosen == "npz":
         return read_npz(path, **options)
+    if chosen == "movielens":
+        return read_movielens(path, verbose=verbose)
+    if chosen == "recbole":
+        return read_recbole(path, verbose=verbose)
     if chosen == "lightgcn":
         return read_lightgcn(path, verbose=verbose)
     if chosen == "tsv" and delimiter is None:
@@ -165,6 +180,56 @@ def read_lightgcn(path: str | Path, *, verbose: int = 0) -> BipartiteGraph:
         raise ValueError(f"{path} has {lines} lines and no interactions; expected `user item item ...` on each line")
     _check_density(path, n_users, n_items, tokens)
     return BipartiteGraph.from_arrays(np.concatenate(users), np.concatenate(items), n_users=n_users, n_items=n_items)
+
+
+def read_movielens(path: str | Path, *, min_rating: float | None = None, verbose: int = 0) -> BipartiteGraph:
+    """Read ratings of any MovieLens release: ``u.data`` (100K), ``ratings.dat`` (1M, 10M), ``ratings.csv`` (later).
+
+    Args:
+        path: the file; its first line tells which form it has.
+        min_rating: drop lower ratings; None keeps all. What is kept counts once each, whatever its rating.
+        verbose: 1 shows a progress bar on stderr where that is a terminal.
+    Raises:
+        ValueError: not such a file (with the line), or nothing left.
+    """
+    path = checked_path(path)
+    first = next(iter(text_blocks(path, block=1 << 16)), b"").split(b"\n", 1)[0].rstrip(b"\r")
+    delimiter = "::" if b"::" in first else "\t" if b"\t" in first else ","
+    header = b"userId" in first
+    if len(first.split(delimiter.encode())) != 4 or not (header or first.split(delimiter.encode())[0].isdigit()):
+        raise ValueError(f"{path} is no ratings file of MovieLens: expected user, item, rating, timestamp in a line")
+    if min_rating is None:
+        return read_csv(path, user=0, item=1, header=header, delimiter=delimiter, verbose=verbose)
+    rated = read_csv(path, user=0, item=1, weight=2, header=header, delimiter=delimiter, verbose=verbose)
+    coo = rated.to_scipy().tocoo()
+    kept = coo.data >= min_rating
+    if not kept.any():
+        raise ValueError(f"{path} has no rating of {min_rating} or more; the highest is {coo.data.max():g}")
+    return BipartiteGraph.from_arrays(rated.user_ids[coo.row[kept]], rated.item_ids[coo.col[kept]])  # type: ignore[index]
+
+
+def read_recbole(path: str | Path, *, weight: str | None = None, verbose: int = 0) -> BipartiteGraph:
+    """Read an atomic interaction file of RecBole (``.inter``): tab-separated, columns named like ``user_id:token``.
+
+    Args:
+        path: the file.
+        weight: column of weights, with or without its type (``rating``); None: every line counts once.
+        verbose: 1 shows a progress bar on stderr where that is a terminal.
+    Raises:
+        ValueError: the heading is none of RecBole's, or as `read_csv`.
+    """
+    path = checked_path(path)
+    first = next(iter(text_blocks(path, block=1 << 16)), b"").split(b"\n", 1)[0].decode("utf-8")
+    names = first.rstrip("\r").split("\t")
+    plain = [name.split(":")[0] for name in names]
+    if not all(":" in name for name in names):
+        raise ValueError(f"{path} is no atomic file of RecBole: its columns are {first[:80]!r}, expected name:type")
+    column = None
+    if weight is not None:
+        if weight.split(":")[0] not in plain:
+            raise ValueError(f"{path} has no column {weight!r}; it has {', '.join(plain)}")
+        column = plain.index(weight.split(":")[0])
+    return read_csv(path, weight=column, delimiter="\t", verbose=verbose)
 
 
 def read_npz(path: str | Path, *, key: str | None = None) -> BipartiteGraph:

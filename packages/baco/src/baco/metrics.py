@@ -121,6 +121,26 @@ def balance_report(codebook: Codebook, X: Any = None) -> dict[str, Any]:
     return report
 
 
+def joint_labels(X: Any, codebook: Codebook) -> tuple[Array, Array]:
+    """One set of labels for both sides of any codebook: an item row goes with the user row it shares most edges with.
+
+    Codes number the rows of each side apart; what BACO had clustered together is in its ``row_labels_`` and
+    ``column_labels_``. This makes hashed tables, too, comparable by `objective`.
+    """
+    import scipy.sparse as sp
+
+    graph = as_graph(X)
+
+    def members(codes: Array, n_rows: int) -> Any:
+        rows = codes[:, 0].astype(np.int64)
+        return sp.csr_matrix((np.ones(rows.size), (rows, np.arange(rows.size))), shape=(n_rows, rows.size))
+
+    shared = members(codebook.item_codes, codebook.n_item_rows) @ graph.to_scipy().T
+    shared = (shared @ members(codebook.user_codes, codebook.n_user_rows).T).tocsr()
+    best = np.asarray(shared.argmax(axis=1)).ravel()
+    return codebook.user_codes[:, 0].astype(np.int64), best.astype(np.int64)[codebook.item_codes[:, 0]]
+
+
 def _joint_labels(graph: BipartiteGraph, labels: tuple[Any, Any]) -> tuple[Array, Array, int]:
     """Labels of both sides as int64 in [0, n), n the number of distinct ones."""
     try:

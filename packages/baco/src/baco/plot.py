@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .graph import as_graph
+from .metrics import joint_labels
 
 if TYPE_CHECKING:
     from .cluster import BACO
@@ -101,6 +102,35 @@ def plot_volumes(source: BACO | Codebook, X: Any = None, *, ax: Any = None) -> A
     return ax
 
 
+def plot_sizes(source: BACO | Codebook, *, ax: Any = None) -> Any:
+    """How many rows stand for 1, 2-3, 4-7, ... ids, a pair of bars each for users and items.
+
+    Args:
+        source: fitted `BACO` or `Codebook`.
+        ax: matplotlib Axes; None makes a figure.
+    """
+    ax = _axes(ax, (6.0, 3.6))
+    codebook = _codebook(source)
+    sides = [
+        np.bincount(codes[:, 0], minlength=n_rows)
+        for codes, n_rows in (
+            (codebook.user_codes, codebook.n_user_rows),
+            (codebook.item_codes, codebook.n_item_rows),
+        )
+    ]
+    bins = int(np.log2(max(one.max() for one in sides))) + 1
+    places = np.arange(bins)
+    for shift, (sizes, side, colour) in zip(
+        (-0.2, 0.2), zip(sides, ("user", "item"), (USERS, ITEMS), strict=True), strict=True
+    ):
+        counts = np.bincount(np.log2(np.maximum(sizes, 1)).astype(int), minlength=bins)
+        ax.bar(places + shift, counts, width=0.4, color=colour, label=f"{side} rows")
+    ax.set_xticks(places, [str(2**k) if k == 0 else f"{2**k}-{2 ** (k + 1) - 1}" for k in places], rotation=30)
+    ax.set(yscale="log", xlabel="ids that share a row", ylabel="rows", title="sizes of the groups")
+    ax.legend(frameon=False)
+    return ax
+
+
 def plot_search(source: BACO | Codebook, *, ax: Any = None) -> Any:
     """Codebook rows at each resolution that the budget search tried, in the order of the numbers; the last is kept.
 
@@ -149,7 +179,7 @@ def block_order(graph: BipartiteGraph, source: Any) -> tuple[Array, Array]:
     else:
         codebook = _codebook(source)
         _check_match(graph, codebook)
-        users, items = _joint_codes(graph, codebook)
+        users, items = joint_labels(graph, codebook)
     if (users.size, items.size) != (graph.n_users, graph.n_items):
         raise ValueError(
             f"the labels are of {users.size} users and {items.size} items, the interactions of {graph.n_users} and "
@@ -165,20 +195,6 @@ def block_order(graph: BipartiteGraph, source: Any) -> tuple[Array, Array]:
     rank = np.empty(n_labels, np.int64)
     rank[np.lexsort((-volumes[0] - volumes[1], -np.minimum(*volumes)))] = np.arange(n_labels)
     return np.lexsort((-user_degrees, rank[users])), np.lexsort((-item_degrees, rank[items]))
-
-
-def _joint_codes(graph: BipartiteGraph, codebook: Codebook) -> tuple[Array, Array]:
-    """One set of labels for both sides: an item row goes with the user row it shares most interactions with."""
-    import scipy.sparse as sp
-
-    def members(codes: Array, n_rows: int) -> Any:
-        rows = codes[:, 0].astype(np.int64)
-        return sp.csr_matrix((np.ones(rows.size), (rows, np.arange(rows.size))), shape=(n_rows, rows.size))
-
-    shared = members(codebook.item_codes, codebook.n_item_rows) @ graph.to_scipy().T
-    shared = (shared @ members(codebook.user_codes, codebook.n_user_rows).T).tocsr()
-    best = np.asarray(shared.argmax(axis=1)).ravel()
-    return codebook.user_codes[:, 0].astype(np.int64), best.astype(np.int64)[codebook.item_codes[:, 0]]
 
 
 def _codebook(source: Any) -> Codebook:

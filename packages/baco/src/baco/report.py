@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from .codebook import Codebook
     from .graph import BipartiteGraph
 
-__all__ = ["provenance", "summarise", "write_report"]
+__all__ = ["provenance", "summarise", "write_comparison", "write_report"]
 
 _MATRIX = "Interactions, users and items ordered by co-cluster: the diagonal is what the co-clusters catch."
 _VOLUMES = (
     "What each codebook row stands for. Balance is meant in volume, not in numbers of ids: heavy ids sit nearly alone, "
     "light ones share a row with many."
 )
+_SIZES = "How many ids share a row: the distribution that hashing would make even and balancing does not."
 _SEARCH = "The search for the budget, trial by trial."
 
 
@@ -130,6 +131,17 @@ def write_report(
     return path
 
 
+def write_comparison(path: str | Path, records: list[dict[str, Any]], *, title: str = "comparison") -> Path:
+    """Write what `baco.compare.compare` found as a self-contained HTML page; returns its path."""
+    from ._html import comparison_page
+    from .compare import comparison_table
+
+    path = Path(path)
+    with atomic_write(path) as file:
+        file.write(comparison_page(comparison_table(records), title, version("baco")))
+    return path
+
+
 def _finite(value: Any) -> Any:
     """A number that JSON has; None for infinity, which the identity map has for a resolution."""
     value = value.item() if hasattr(value, "item") else value
@@ -152,6 +164,7 @@ def _figures(source: BACO | Codebook, graph: BipartiteGraph | None) -> list[tupl
     if graph is not None:
         wanted.append((_MATRIX, 5.2, lambda ax: plot.plot_matrix(graph, source, ax=ax)))
     wanted.append((_VOLUMES, 3.4, lambda ax: plot.plot_volumes(source, graph, ax=ax)))
+    wanted.append((_SIZES, 3.4, lambda ax: plot.plot_sizes(source, ax=ax)))
     if plot.search_steps(source):
         wanted.append((_SEARCH, 3.4, lambda ax: plot.plot_search(source, ax=ax)))
     # mid-grey on nothing reads on a light page and on a dark one

@@ -362,6 +362,20 @@ def counting_transpose(n_columns, indptr, indices, weights):
 
 
 @njit(cache=True, nogil=True)
+def gather_columns(indptr, indices, weights, start, stop, fill, rows, values):
+    """The columns ``start..stop`` of compressed rows, each from its place ``fill[column - start]`` on."""
+    for row in range(indptr.size - 1):
+        for e in range(indptr[row], indptr[row + 1]):
+            column = indices[e]
+            if column >= start and column < stop:
+                position = fill[column - start]
+                fill[column - start] = position + 1
+                rows[position] = row
+                if weights.size > 0:
+                    values[position] = weights[e]
+
+
+@njit(cache=True, nogil=True)
 def compress_rows(n_rows, rows, columns, weights, index_zero):
     """Compressed rows of an edge list; the order within a row is that of the list."""
     pointer = np.zeros(n_rows + 1, np.int64)

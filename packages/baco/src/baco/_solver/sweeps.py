@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from baco._mapped import drop_pages
+
 from . import _kernels
 from .blocks import edge_blocks, run_blocks
 
@@ -58,10 +60,17 @@ class _Side:
         self.connected = np.flatnonzero(~isolated) if self.isolated.size else None
         self.labels = np.empty(0, np.int32)
         self.target = np.empty(self.size, np.int32)
+        self.mapped = isinstance(neighbours, np.memmap)
         self.gain = np.empty(self.size, np.float64)
 
     def reset(self) -> None:
         self.labels = np.arange(self.first_label, self.first_label + self.size, dtype=np.int32)
+
+    def done_with(self, start: int, stop: int) -> None:
+        """Let the edges of some nodes go, where they are mapped from a file."""
+        if self.mapped:
+            for array in (self.neighbours, self.weights):
+                drop_pages(array, int(self.pointer[start]), int(self.pointer[stop]))
 
     def counts(self, labels: Array, n_labels: int) -> Array:
         """Connected nodes per label."""
@@ -161,11 +170,13 @@ class Alternating:
         side, other = self.users, self.items
 
         def work(start: int, stop: int) -> float:
-            return float(
+            total = float(
                 _kernels.inside_weight(
                     side.pointer, side.neighbours, side.weights, side.labels, other.labels, start, stop
                 )
             )
+            side.done_with(start, stop)
+            return total
 
         return float(sum(run_blocks(work, side.blocks, self.n_jobs)))
 
@@ -189,6 +200,7 @@ class Alternating:
                 start,
                 stop,
             )
+            side.done_with(start, stop)
             return result
 
         parts = run_blocks(work, side.blocks, self.n_jobs)

@@ -1,0 +1,169 @@
+"""Row-wise building blocks of the compiled kernels: parameters, exp, surrogate derivatives, statistics.
+
+Every loop here reads and writes few arrays, because the compiler proves by run-time checks that they do not
+overlap, and gives up on SIMD above a handful of them. No fast-math: the operation order of the transition is a
+contract, and contraction to fused multiply-adds would move spikes.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+def row(p: Any, t: int, a: int, b: int) -> Any:
+    """Row t, neurons a..b of a parameter [1 or T, N]; a scalar is its own row."""
+    return p if np.ndim(p) == 0 else p[min(t, p.shape[0] - 1), a:b]
+
+
+def at(r: Any, j: int) -> Any:
+    """Element j of a row; a scalar stands for all of them."""
+    return r if np.ndim(r) == 0 else r[j]
+
+
+@overload(row, inline="always")
+def _row(p, t, a, b):
+    if isinstance(p, types.Array):
+        return lambda p, t, a, b: p[min(t, p.shape[0] - 1), a:b]
+    return lambda p, t, a, b: p
+
+
+@overload(at, inline="always")
+def _at(r, j):
+    if isinstance(r, types.Array):
+        return lambda r, j: r[j]
+    return lambda r, j: r
+
+
+def exp(x: float) -> float:
+    return math.exp(x)
+
+
+@overload(exp)
+def _exp(x):
+    if x != types.float32:
+        return lambda x: math.exp(x)
+
+    # Cody-Waite reduction and a degree-6 polynomial, branch-free so that the loop around it becomes SIMD code
+    # (libm's expf would be called element by element). Relative error below 3e-7 on [-87, 88].
+    def impl(x):
+        y = min(max(x, np.float32(-87.0)), np.float32(88.0))
+        n = np.floor(y * np.float32(1.44269504) + np.float32(0.5))
+        r = y - n * np.float32(0.693359375)
+        r = r - n * np.float32(-2.12194440e-4)
+        p = np.float32(1.3888889e-3)
+        p = p * r + np.float32(8.3333333e-3)
+        p = p * r + np.float32(4.1666667e-2)
+        p = p * r + np.float32(1.6666667e-1)
+        p = p * r + np.float32(0.5)
+        p = p * r + np.float32(1.0)
+        p = p * r + np.float32(1.0)
+        scale = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+        return p * scale
+
+    return impl
+
+
+@njit(**JIT)
+def copy_row(source, target):
+    """target[:] = source, whose error message for shapes that differ would take seconds to compile."""
+    for j in range(target.shape[0]):
+        target[j] = source[j]
+
+
+@njit(fastmath={"reassoc"}, **JIT)
+def _sum_run(h):
+    """Sum of h and of h^2, in any order: the only loop here whose rounding is the compiler's choice."""
+    x = y = h.dtype.type(0)
+    for i in range(h.shape[0]):
+        x += h[i]
+        y += h[i] * h[i]
+    return x, y
+
+
+@njit(**JIT)
+def sum_row(h, lo, channels, inner, local, total, square):
+    """Add h and h^2 of neurons lo.. to the channel sums (float64 [C]).
+
+    Short sums run in the kernel's precision (``local`` [2, C] is their scratch memory), long ones in float64.
+    """
+    n = h.shape[0]
+    zero = h.dtype.type(0)
+    j = 0
+    if inner == 1 and channels <= n and lo % channels == 0:
+        # whole samples, two at a time: the sums are loaded and stored half as often
+        s0, s1 = local[0], local[1]
+        s0[:] = zero
+        s1[:] = zero
+        while j < n:
+            p, q = h[j : min(n, j + channels)], h[j + channels : min(n, j + 2 * channels)]
+            if q.shape[0] == channels:
+                for i in range(channels):
+                    s0[i] += p[i] + q[i]
+                    s1[i] += p[i] * p[i] + q[i] * q[i]
+                j += 2 * channels
+            else:
+                for i in range(p.shape[0]):
+                    s0[i] += p[i]
+                    s1[i] += p[i] * p[i]
+                j += channels
+        for i in range(channels):
+            total[i] += s0[i]
+            square[i] += s1[i]
+        return
+    while j < n:
+        c = ((lo + j) // inner) % channels
+        if inner == 1:
+            m = min(n - j, channels - c)
+            for i in range(m):
+                total[c + i] += h[j + i]
+                square[c + i] += h[j + i] * h[j + i]
+        else:
+            m = min(n - j, inner - (lo + j) % inner)
+            x, y = _sum_run(h[j : j + m])
+            total[c] += x
+            square[c] += y
+        j += m
+
+
+@njit(**JIT)
+def affine_row(h, lo, channels, inner, a, b, out):
+    """out = a[c] + b[c] * h: the adjoint of a channel's mean and variance."""
+    n = h.shape[0]
+    j = 0
+    while j < n:
+        c = ((lo + j) // inner) % channels
+        if inner == 1:
+            m = min(n - j, channels - c)
+            hj, oj, ac, bc = h[j : j + m], out[j : j + m], a[c : c + m], b[c : c + m]
+            for i in range(m):
+                oj[i] = ac[i] + bc[i] * hj[i]
+        else:
+            m = min(n - j, inner - (lo + j) % inner)
+            hj, oj = h[j : j + m], out[j : j + m]
+            a0, b0 = a[c], b[c]
+            for i in range(m):
+                oj[i] = a0 + b0 * hj[i]
+        j += m
+
+
+@njit(**JIT)
+def histogram_row(h, low, width, counts, window_lo, window_hi):
+    """Count h into equal bins (outliers into the outermost); returns how many lie in [window_lo, window_hi]."""
+    inside = 0
+    bins = counts.shape[0]
+    for j in range(h.shape[0]):
+        value = h[j]
+        if window_lo <= value <= window_hi:
+            inside += 1
+        if bins > 0 and value == value:
+            k = (value - low) / width
+            counts[0 if k < 0 else (bins - 1 if k >= bins - 1 else int(k))] += 1
+    return inside
