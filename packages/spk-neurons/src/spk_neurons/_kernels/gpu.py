@@ -141,7 +141,8 @@ def _backward(
     for i in range(steps):
         # the step before: its potential, and with it v[t-1]
         first = i == steps - 1
-        earlier = ok & (i < steps - 1)
+        # one comparison: an "and" of a block and a scalar is no mask in every release of the interpreter
+        earlier = j < tl.where(i < steps - 1, n, 0)
         h_ = tl.load(h_in + at - n, mask=earlier, other=0.0)
         th_ = tl.load(theta + jt - st, mask=earlier, other=0.0)
         lv_ = tl.load(level + jl - sl, mask=earlier, other=0.0)
