@@ -96,14 +96,14 @@ def test_the_page_is_whole_and_needs_no_network(planted: CoClusters, model: BACO
     text = write_report(tmp_path / "page.html", model, planted.graph, title="<b>logs & more</b>").read_text()
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) == 3
+    assert len(page.sources) == 4  # matrix, volumes, sizes, search
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
     assert not re.search(r"https?://|<script|@import|url\(", text)
     assert "prefers-color-scheme: dark" in text
     assert "width=device-width" in text
     words = " ".join(page.words)
     assert "<b>logs & more</b>" in words
-    for fact in ("500 ids", f"{model.codebook_.n_rows} rows", "Gini", "Sweeps", "Budget search"):
+    for fact in ("500 ids", f"{model.codebook_.n_rows} rows", "Gini", "Sweeps", "Budget search", "ids share a row"):
         assert fact in words
     assert os.listdir(tmp_path) == ["page.html"]
 

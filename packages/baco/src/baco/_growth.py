@@ -185,8 +185,8 @@ def _new_edges(codebook: Codebook, side: str, given: Any) -> tuple[BipartiteGrap
     already = codebook.index(side).find(ids) >= 0
     if already.any():
         raise ValueError(
-            f"{side} {ids[already][:1].tolist()[0]!r} has codes already ({int(already.sum())} of {ids.size} do); for new "
-            "interactions of known ids use partial_fit"
+            f"{side} {ids[already][:1].tolist()[0]!r} has codes already ({int(already.sum())} of {ids.size} do); for "
+            "new interactions of known ids use partial_fit"
         )
     columns = codebook.index(other).find(others)
     if (columns < 0).any():
@@ -223,7 +223,7 @@ def join_logs(old: BipartiteGraph, new: BipartiteGraph) -> tuple[BipartiteGraph,
     """
     import scipy.sparse as sp
 
-    sides = []
+    sides: list[tuple[Array, int, Array | None]] = []
     for side, known, ids, fresh_ids, fresh_size in (
         ("user", old.n_users, old.user_ids, new.user_ids, new.n_users),
         ("item", old.n_items, old.item_ids, new.item_ids, new.n_items),

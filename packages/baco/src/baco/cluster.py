@@ -345,7 +345,7 @@ class BACO:
     def _anchors(self, problem: Problem, codebook: Codebook, labels: tuple[Array, Array], gamma: float) -> Anchors:
         """What newcomers are scored with."""
         n_labels = int(max(one.max() for one in labels)) + 1
-        row_labels = []
+        row_labels: list[Array] = []
         for codes, own, rows in zip(
             (codebook.user_codes, codebook.item_codes),
             labels,
@@ -355,13 +355,14 @@ class BACO:
             of_row = np.empty(rows, np.int64)
             of_row[codes[:, 0]] = own
             row_labels.append(of_row)
-        paper = isinstance(self.weights, str)
+        user_scheme, item_scheme = ("degree", "degree") if isinstance(self.weights, str) else _names(self.weights)
         return Anchors(
-            *row_labels,
+            row_labels[0],
+            row_labels[1],
             np.bincount(labels[0], problem.user_mass, minlength=n_labels),
             np.bincount(labels[1], problem.item_mass, minlength=n_labels),
             gamma / problem.norm if np.isfinite(gamma) else 0.0,
-            ("degree", "degree") if paper else tuple(_names(self.weights)),  # type: ignore[arg-type]
+            (user_scheme, item_scheme),
         )
 
 

@@ -75,7 +75,7 @@ class _Team:
 
     def __exit__(self, *exception: object) -> None:
         with contextlib.suppress(Exception):  # after a death there may be nobody left to tell
-            self.client.cancel(self.running)
+            self.client.cancel(self.running)  # type: ignore[no-untyped-call]
 
     def engine(self, model: BACO, problem: Problem) -> Alternating:
         from ._solver.sweeps import Alternating
@@ -120,7 +120,7 @@ class _Team:
     def share(self, *arrays: Array) -> list[Any]:
         """Arrays on every worker, as futures."""
         try:
-            futures: list[Any] = self.client.scatter(list(arrays), broadcast=True, hash=False)
+            futures: list[Any] = self.client.scatter(list(arrays), broadcast=True, hash=False)  # type: ignore[no-untyped-call]
         except (OSError, distributed.TimeoutError) as problem:
             raise self._died() from problem
         return futures
@@ -143,12 +143,12 @@ class _Team:
         ]
         while True:
             with contextlib.suppress(distributed.TimeoutError, TimeoutError):
-                distributed.wait(self.running, timeout=_LOOK)
+                distributed.wait(self.running, timeout=_LOOK)  # type: ignore[no-untyped-call]
                 break
             self._look()
         self._look()
         try:
-            results: list[Any] = self.client.gather(self.running)
+            results: list[Any] = self.client.gather(self.running)  # type: ignore[no-untyped-call]
         except (distributed.KilledWorker, distributed.CancelledError, OSError) as problem:
             raise self._died() from problem
         return results

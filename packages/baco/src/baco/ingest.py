@@ -83,18 +83,17 @@ def ingest(
         try:
             with duckdb.connect(str(out / "log.duckdb"), config=settings) as database:
                 build.read(database, paths, (user, item, weight), where, text_ids)
-                sizes = [
-                    build.number(database, side, least) for side, least in (("user", min_user), ("item", min_item))
-                ]
-                build.join(database, *sizes)
-                build.by_user(database, *sizes)
+                n_users = build.number(database, "user", min_user)
+                n_items = build.number(database, "item", min_item)
+                build.join(database)
+                build.by_user(database, n_users, n_items)
         except duckdb.Error as problem:
             told = " ".join(str(problem).split())
             raise ValueError(f"DuckDB cannot read {paths[0]} ({told[:300]}); check columns, filter and file") from None
         for left in out.glob("log.duckdb*"):
             left.unlink()
-        build.by_item(*sizes)
-        write_header(out, *sizes, build.n_edges)
+        build.by_item(n_users, n_items)
+        write_header(out, n_users, n_items, build.n_edges)
     return BipartiteGraph.open(folder)
 
 
@@ -167,7 +166,7 @@ class _Build:
         self._done()
         return int(ids.size)
 
-    def join(self, database: Any, n_users: int, n_items: int) -> None:
+    def join(self, database: Any) -> None:
         """Table ``edges`` of row numbers, repeats included."""
         weight = ", log.w AS w" if self.weighted else ""
         database.execute(
@@ -198,7 +197,7 @@ class _Build:
                 rows = np.asarray(part["u"]) - np.int32(start)
                 local = _kernels.compress_rows(stop - start, rows, np.asarray(part["i"]), values, np.empty(0, np.int32))
                 del part, rows
-                local = _sorted_rows(*local, n_items)
+                local = _sorted_rows(local, n_items)
                 pointer[start + 1 : stop + 1] = pointer[start] + local[0][1:]
                 items_file.append(local[1])
                 if weights_file is not None:
@@ -268,13 +267,12 @@ class _Npy:
         self.close()
 
 
-def _sorted_rows(pointer: Array, indices: Array, weights: Array, n_columns: int) -> tuple[Array, Array, Array]:
+def _sorted_rows(rows: tuple[Array, Array, Array], n_columns: int) -> tuple[Array, Array, Array]:
     """Rows sorted, repeats folded: transposing twice sorts without comparing."""
     from ._solver import _kernels
 
-    pointer, indices, weights = _kernels.counting_transpose(
-        pointer.size - 1, *_kernels.counting_transpose(n_columns, pointer, indices, weights)
-    )
+    by_column = _kernels.counting_transpose(n_columns, *rows)
+    pointer, indices, weights = _kernels.counting_transpose(rows[0].size - 1, *by_column)
     pointer = _kernels.merge_duplicates(pointer, indices, weights)
     return pointer, indices[: pointer[-1]], weights[: pointer[-1]] if weights.size else weights
 

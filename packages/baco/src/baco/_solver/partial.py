@@ -50,7 +50,8 @@ def grow(model: BACO, new: BipartiteGraph) -> dict[str, Any]:
     n_labels = anchors.user_volumes.size
     volumes = [np.bincount(own, mass, minlength=n_labels) for own, mass in zip(labels, masses, strict=True)]
     codebook = Codebook(
-        *codes,
+        codes[0],
+        codes[1],
         book.n_user_rows,
         book.n_item_rows,
         user_ids=graph.user_ids,

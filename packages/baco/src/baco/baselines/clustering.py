@@ -48,8 +48,10 @@ def double_graphhash(X: Any, rows: int, *, seed: int = 0) -> Codebook:
         sizes.append(count + size)
     ones = [np.ones(one.shape, np.float32) for one in codes]
     return Codebook(
-        *codes,
-        *sizes,
+        codes[0],
+        codes[1],
+        sizes[0],
+        sizes[1],
         user_weights=ones[0],
         item_weights=ones[1],
         user_ids=graph.user_ids,

@@ -34,6 +34,6 @@ class ConstantProduct(torch.autograd.Function):
         return matrix @ rows
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
         (transposed,) = ctx.saved_tensors
         return None, None, transposed @ grad.contiguous()

@@ -244,12 +244,14 @@ class CompressedEmbedding(nn.Module):
         matrix = sp.csr_matrix((flat, rows.cpu().numpy().ravel(), pointer), shape=shape)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        self._matrices = made = tuple(self._on_device(one) for one in (matrix, matrix.T.tocsr()))  # type: ignore[assignment]
-        return made  # type: ignore[return-value]
+        self._matrices = made = self._on_device(matrix), self._on_device(matrix.T.tocsr())
+        return made
 
     def _on_device(self, matrix: Any) -> Tensor:
-        parts = (torch.from_numpy(part).to(self.weight.device) for part in (matrix.indptr, matrix.indices, matrix.data))
-        return csr_tensor(*parts, matrix.shape)
+        pointer, columns, values = (
+            torch.from_numpy(part).to(self.weight.device) for part in (matrix.indptr, matrix.indices, matrix.data)
+        )
+        return csr_tensor(pointer, columns, values, matrix.shape)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in ("weight", "codes"):
