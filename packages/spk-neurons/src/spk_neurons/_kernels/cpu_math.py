@@ -8,7 +8,9 @@ contract, and contraction to fused multiply-adds would move spikes.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
+import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,16 @@ from numba import njit, types
 from numba.extending import overload
 
 JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+def _stamp() -> int:
+    text = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("c*.py")))
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
+
+
+#: the state of all compiled sources. numba looks at one file to decide whether a kernel on disk is still good, but
+#: kernels contain code of several; each refers to this number, which makes it a part of the kernel's name on disk
+STAMP = _stamp()
 
 
 def row(p: Any, t: int, a: int, b: int) -> Any:
