@@ -1,6 +1,7 @@
 """Forward + backward of a LIF layer against the peers, the bandwidth floor, and our own promises.
 
-    python benchmarks/speed.py            # writes benchmarks/results/speed.json
+    python benchmarks/speed.py                 # writes benchmarks/results/speed.json
+    python benchmarks/speed.py --part peers    # one part of three; the others' rows stay
 
 One process, one thread, implementations interleaved within each round; the copy bandwidth is measured in the same
 rounds. Peers are timed at their documented best on a CPU (user loops over ``x.unbind``, not ``x[t]``).
@@ -48,7 +49,8 @@ def interleaved(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tu
     return {k: (statistics.median(v), (max(v) - min(v)) / statistics.median(v)) for k, v in times.items()}
 
 
-def against_peers(out: Results, rounds: int, ours: dict[int, float]) -> None:
+def against_peers(out: Results, rounds: int) -> None:
+    ours: dict[int, float] = {}
     for steps, n in [*SIZES, LARGE]:
         large = (steps, n) == LARGE
         rows = {r["name"]: r for r in compare(steps, n, rounds=3 if large else rounds)}
@@ -102,9 +104,27 @@ def against_peers(out: Results, rounds: int, ours: dict[int, float]) -> None:
                 note=HERE,
                 **common,
             )
+    over_time(out, rounds, ours)
 
 
-def own_promises(out: Results, rounds: int, ours: dict[int, float]) -> None:
+def over_time(out: Results, rounds: int, ours: dict[int, float]) -> None:
+    ratio = ours[256] / ours[64] * (64 * 65536) / (256 * 16384)
+    out.add(
+        name="time(T=256) / time(T=64) at equal T N",
+        ours=ours[256],
+        peer=("T=64", ours[64]),
+        ratio=ratio,
+        target="<= 1.15",
+        met=ratio <= 1.15,
+        spread=0.0,
+        note=HERE,
+        metric="forward + backward",
+        unit="ms",
+        n=rounds,
+    )
+
+
+def own_promises(out: Results, rounds: int) -> None:
     steps, n = 64, 65536
     x = (torch.randn(steps, 64, n // 64) + 0.5).requires_grad_()
     g = torch.randn_like(x)
@@ -166,18 +186,6 @@ def own_promises(out: Results, rounds: int, ours: dict[int, float]) -> None:
         target="<= 1",
         met=t["noisy"][0] <= limit,
         spread=t["noisy"][1],
-        note=HERE,
-        **common,
-    )
-    ratio = ours[256] / ours[64] * (64 * 65536) / (256 * 16384)
-    out.add(
-        name="time(T=256) / time(T=64) at equal T N",
-        ours=ours[256],
-        peer=("T=64", ours[64]),
-        ratio=ratio,
-        target="<= 1.15",
-        met=ratio <= 1.15,
-        spread=0.0,
         note=HERE,
         **common,
     )
@@ -342,13 +350,17 @@ def processes(out: Results) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--part", choices=("peers", "own", "processes"), help="measure this part only")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    out = Results("spk-neurons", "speed", threads=1)
-    ours: dict[int, float] = {}
-    against_peers(out, rounds, ours)
-    own_promises(out, rounds, ours)
-    processes(out)
+    command = "python packages/spk-neurons/benchmarks/speed.py"
+    out = Results("spk-neurons", "speed", threads=1, resume=given.part is not None, command=command)
+    if given.part in (None, "peers"):
+        against_peers(out, given.rounds)
+    if given.part in (None, "own"):
+        own_promises(out, given.rounds)
+    if given.part in (None, "processes"):
+        processes(out)
     out.write()
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
 

@@ -41,6 +41,20 @@ def test_statistics_equal_autograd_in_every_layout(shape: tuple[int, ...], noisy
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-3), (torch.float64, 1e-6)])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 300, 8), (2, 2, 9000)])
+def test_variance_keeps_its_digits_far_from_zero(
+    shape: tuple[int, ...], dtype: torch.dtype, tolerance: float, fused: str
+) -> None:
+    """Squares of 1e4 leave float32 nothing for a variance of one. Potentials there are 1e-3 apart, hence the bound."""
+    x = (torch.randn(shape, dtype=torch.float64) + 1e4).to(dtype)
+    _, out = F.lif(x, decay=0.0, threshold=1e9, stats=True, backend=fused)
+    y = x.double().reshape(shape[0], shape[1], shape[2] if len(shape) > 2 else 1, -1)
+    torch.testing.assert_close(out.stats.mean.double(), y.mean((1, 3)), rtol=1e-6, atol=0)
+    want = y.var((1, 3), correction=0)
+    torch.testing.assert_close(out.stats.var.double(), want, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("fire", ["ge", "gt"])
 @pytest.mark.parametrize("reset", ["hard", "soft", "none"])
 @pytest.mark.parametrize("surrogate", [ATan(1.3), Sigmoid(3.0)])

@@ -1,7 +1,8 @@
 """The two-state neurons and the leaky integrator as cells of ``spk_neurons.scan``.
 
 Each factory returns the cell for one choice of surrogate, reset and firing rule; choices are compiled in, so that the
-loop over neurons has no branch. Adjoints by our derivation (``d_`` is a loss gradient), tested against autograd.
+loop over neurons has no branch. There are no number literals: compiled, they would draw float32 terms into float64, and
+the backends apart. Adjoints by our derivation (``d_`` is a loss gradient), tested against autograd.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
             u = where(s > 0, level, h)
         else:
             u = h
-        return s, u, rho * b + (1 - rho) * s
+        return s, u, rho * b + (s - rho * s)
 
     def backward(
         x: Any, v: Any, b: Any, decay: Any, gain: Any, bias: Any, b0: Any, beta: Any, rho: Any, level: Any,
@@ -129,7 +130,7 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
         s = heaviside(h > theta, h) if strict else heaviside(h >= theta, h)
         phi = derivative(kind, h - theta, p0, p1)
         zero = h - h
-        back = d_s + (1 - rho) * d_b
+        back = d_s + (d_b - rho * d_b)
         keep = d_v
         d_level = zero
         d_theta = zero
@@ -170,7 +171,7 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
         s = spike(h - theta, from_kind(kind, float(p0), float(p1)), strict=strict)
         r = s.detach() if detach else s
         u = h - theta * r if reset == SOFT else ((1 - r) * h + r * level if reset == HARD else h)
-        return s, u, rho * b + (1 - rho) * s
+        return s, u, rho * b + (s - rho * s)
 
     name = _label("alif", kind, reset, detach, strict)
     return Cell(name, forward=forward, backward=backward, reference=reference, states=2, params=9)

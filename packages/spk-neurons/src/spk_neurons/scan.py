@@ -138,14 +138,9 @@ class Cell:
         p = [q if isinstance(q, Tensor) else torch.tensor(float(q), dtype=f, device=x.device) for q in params]
         for q in p:
             _check_broadcast(self.name, q, x)
-        name = choose(backend, x)
+        name = choose(backend, x, cell=self.name)
         if name == "reference":
             return self._run_reference(list(inputs), s, p)
-        if name == "triton":
-            # cells are compiled for the CPU; on a GPU they run as whole-array operations
-            if backend == "triton":
-                raise ValueError(f"cell {self.name!r} has no triton kernel; use backend='torch' on a GPU")
-            name = "torch"
         tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (*inputs, *s, *p))
         if transforming() and not torch.compiler.is_compiling():
             flat = cell_op.Transformed.apply(self.name, name, self.inputs, self.states, *inputs, *s, *p)  # type: ignore[no-untyped-call]

@@ -88,7 +88,8 @@ def from_potentials(h: Tensor, request: StatsRequest) -> Stats:
     from spk_neurons._kernels.eager import take
 
     channels, inner = layout(h.shape)
-    by_channel = h.reshape(h.shape[0], -1, channels, inner)
+    samples = h.shape[1] if h.dim() > 2 else math.prod(h.shape[1:])
+    by_channel = h.reshape(h.shape[0], samples, channels, inner)
     ints, floats = request.plan(h.shape)
     plan = StatsPlan(False, channels, inner, ints[3], floats[0], floats[1], bool(ints[4]), floats[2], floats[3])
     counts = torch.zeros(request.bins, dtype=torch.int64, device=h.device)
@@ -96,5 +97,8 @@ def from_potentials(h: Tensor, request: StatsRequest) -> Stats:
     if request.bins or request.window:
         for t in range(h.shape[0]):
             take(h[t].detach().reshape(-1), t, plan, h, h, counts, inside)
-    mean, var = by_channel.mean(dim=(1, 3)), by_channel.var(dim=(1, 3), correction=0)
+    if h.numel() == 0:
+        mean = var = h.new_zeros(h.shape[0], channels)
+    else:
+        mean, var = by_channel.mean(dim=(1, 3)), by_channel.var(dim=(1, 3), correction=0)
     return Stats.collect(request, mean, var, counts, inside, h.shape)

@@ -76,8 +76,9 @@ def why_not(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def choose(name: str, x: Tensor, *, custom: bool = False) -> str:
-    """The backend for this input; ``custom`` says that the surrogate is known to Python only.
+def choose(name: str, x: Tensor, *, custom: bool = False, cell: str | None = None) -> str:
+    """The backend for this input; ``custom`` says that the surrogate is known to Python only, ``cell`` that a cell
+    of this name runs: cells are compiled for the CPU, and on a GPU run as whole-array operations.
 
     Raises:
         ValueError: the explicit backend cannot run here; the message says why and what to use.
@@ -87,12 +88,15 @@ def choose(name: str, x: Tensor, *, custom: bool = False) -> str:
         reason = why_not(explicit, x.device, x.dtype)
         if reason is None and custom and explicit in ("numba", "triton"):
             reason = "its kernels know the surrogates of spk_neurons.surrogate only"
+        if cell is not None and explicit == "triton":
+            reason = f"cell {cell!r} has no triton kernel"
         if reason is not None:
-            raise ValueError(f"backend={explicit!r} was asked for, but {reason}; use backend='auto' or 'torch'")
+            remedy = "backend='torch'" if cell is not None else "backend='auto' or 'torch'"
+            raise ValueError(f"backend={explicit!r} was asked for, but {reason}; use {remedy}")
         return explicit
     if custom:
         return "torch"
-    for candidate in ("triton", "numba") if x.is_cuda else ("numba",):
+    for candidate in ("triton", "numba") if x.is_cuda and cell is None else ("numba",):
         if why_not(candidate, x.device, x.dtype) is None:
             return candidate
     return "torch"

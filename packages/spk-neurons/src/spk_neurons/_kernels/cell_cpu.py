@@ -234,7 +234,10 @@ def compile_cell(cell: Cell) -> tuple[Any, Any]:
     """The (forward, backward) kernels of a cell; compiled at first call, kept on disk where a cache is writable."""
     text = source(cell)
     digest = hashlib.sha256(
-        text.encode() + _fingerprint(cell.forward) + _fingerprint(cell.backward) + numba.__version__.encode()
+        text.encode()
+        + _fingerprint(cell.forward)
+        + _fingerprint(cell.backward)
+        + f"{numba.__version__} {cpu_math.STAMP}".encode()
     ).hexdigest()[:24]
     folder = _cache_dir()
     # register_jitable leaves the caller's own function untouched: kernels call a copy

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from spk_neurons._kernels.cpu_math import JIT, affine_row, at, copy_row, histogram_row, row, sum_row
+from spk_neurons._kernels.cpu_math import JIT, STAMP, affine_row, at, copy_row, histogram_row, row, sum_row
 from spk_neurons._kernels.cpu_phi import PHI
 
 SOFT, HARD, NONE = 0, 1, 2
@@ -90,6 +90,7 @@ def _collect(e, other, out):
 @cache
 def make_forward(noisy: bool, record_h: bool, record_v: bool, moments: bool, counting: bool, bits: bool) -> Any:
     """Kernel of the forward pass, whatever is asked for."""
+    stamp = STAMP
 
     @njit(**JIT)
     def forward(
@@ -97,6 +98,7 @@ def make_forward(noisy: bool, record_h: bool, record_v: bool, moments: bool, cou
         counts, inside, low, bin_width, window_lo, window_hi, reset, strict, lo, hi, width,
     ):  # fmt: skip
         """Steps of neurons lo..hi. v [N] is read and left at its last value; s [T, N] is written."""
+        _ = stamp
         steps = x.shape[0]
         scratch = np.empty(width, x.dtype)
         local = np.zeros((2, channels if moments and inner == 1 and channels <= width else 1), x.dtype)
@@ -129,6 +131,7 @@ def make_forward(noisy: bool, record_h: bool, record_v: bool, moments: bool, cou
 @cache
 def make_backward(kind: int, gh_: bool, gv_: bool, noisy: bool, stats: bool, any_need: bool) -> Any:
     """Kernel of the general backward pass."""
+    stamp = STAMP
     phi = PHI[kind]
 
     @njit(**JIT)
@@ -143,6 +146,7 @@ def make_backward(kind: int, gh_: bool, gv_: bool, noisy: bool, stats: bool, any
         subtracted from h before the surrogate (the noise of this step, in diffusive mode). Parameter gradients are
         per neuron (a first axis of 1: summed over time) or per step and neuron, and are zeroed by the caller.
         """
+        _ = stamp
         steps = x.shape[0]
         zero = x.dtype.type(0)
         shifted, use_spikes = noisy and shift.shape[0] > 0, noisy and spikes.shape[0] > 0

@@ -8,7 +8,9 @@ contract, and contraction to fused multiply-adds would move spikes.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
+import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,16 @@ from numba import njit, types
 from numba.extending import overload
 
 JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+def _stamp() -> int:
+    text = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("c*.py")))
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
+
+
+#: the state of all compiled sources. numba looks at one file to decide whether a kernel on disk is still good, but
+#: kernels contain code of several; each refers to this number, which makes it a part of the kernel's name on disk
+STAMP = _stamp()
 
 
 def row(p: Any, t: int, a: int, b: int) -> Any:
@@ -79,57 +91,68 @@ def copy_row(source, target):
 
 
 @njit(fastmath={"reassoc"}, **JIT)
-def _sum_run(h):
-    """Sum of h and of h^2, in any order: the only loop here whose rounding is the compiler's choice."""
+def _sum_run(h, k):
+    """Sum of h - k and of its square, in any order: the only loop here whose rounding is the compiler's choice."""
     x = y = h.dtype.type(0)
     for i in range(h.shape[0]):
-        x += h[i]
-        y += h[i] * h[i]
+        d = h[i] - k
+        x += d
+        y += d * d
     return x, y
+
+
+@njit(**JIT)
+def _merge(c, count, k, x, y, total, square):
+    """Add ``count`` numbers to channel c whose distances from k sum to x, their squares to y."""
+    k, x = np.float64(k), np.float64(x)
+    total[c] += x + count * k
+    square[c] += y + (x + x + count * k) * k
 
 
 @njit(**JIT)
 def sum_row(h, lo, channels, inner, local, total, square):
     """Add h and h^2 of neurons lo.. to the channel sums (float64 [C]).
 
-    Short sums run in the kernel's precision (``local`` [2, C] is their scratch memory), long ones in float64.
+    Short sums run in the kernel's precision (``local`` [2, C] is their scratch memory), but of distances from the
+    channel's first potential: squares of large potentials would leave no digits for the variance.
     """
     n = h.shape[0]
     zero = h.dtype.type(0)
     j = 0
     if inner == 1 and channels <= n and lo % channels == 0:
         # whole samples, two at a time: the sums are loaded and stored half as often
-        s0, s1 = local[0], local[1]
+        s0, s1, k = local[0], local[1], h[:channels]
         s0[:] = zero
         s1[:] = zero
         while j < n:
             p, q = h[j : min(n, j + channels)], h[j + channels : min(n, j + 2 * channels)]
             if q.shape[0] == channels:
                 for i in range(channels):
-                    s0[i] += p[i] + q[i]
-                    s1[i] += p[i] * p[i] + q[i] * q[i]
+                    d, e = p[i] - k[i], q[i] - k[i]
+                    s0[i] += d + e
+                    s1[i] += d * d + e * e
                 j += 2 * channels
             else:
                 for i in range(p.shape[0]):
-                    s0[i] += p[i]
-                    s1[i] += p[i] * p[i]
+                    d = p[i] - k[i]
+                    s0[i] += d
+                    s1[i] += d * d
                 j += channels
         for i in range(channels):
-            total[i] += s0[i]
-            square[i] += s1[i]
+            _merge(i, (n - i + channels - 1) // channels, k[i], s0[i], s1[i], total, square)
         return
     while j < n:
         c = ((lo + j) // inner) % channels
         if inner == 1:
             m = min(n - j, channels - c)
             for i in range(m):
-                total[c + i] += h[j + i]
-                square[c + i] += h[j + i] * h[j + i]
+                z = np.float64(h[j + i])
+                total[c + i] += z
+                square[c + i] += z * z
         else:
             m = min(n - j, inner - (lo + j) % inner)
-            x, y = _sum_run(h[j : j + m])
-            total[c] += x
-            square[c] += y
+            x, y = _sum_run(h[j : j + m], h[j])
+            _merge(c, m, h[j], x, y, total, square)
         j += m
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from spk_neurons._kernels.cpu_math import JIT, histogram_row, sum_row
+from spk_neurons._kernels.cpu_math import JIT, STAMP, histogram_row, sum_row
 from spk_neurons._kernels.cpu_phi import PHI
 
 SOFT, HARD, NONE = 0, 1, 2
@@ -41,6 +41,7 @@ def _begin(given, otherwise, a, row):
 @cache
 def make_forward(reset: int, strict: bool, noisy: bool) -> Any:
     """Kernel of the forward pass that only emits spikes."""
+    stamp = STAMP
 
     @njit(**JIT)
     def forward(x, v0, start, v, s, noise, decay, gain, bias, theta, level, lo, hi, width):
@@ -48,6 +49,7 @@ def make_forward(reset: int, strict: bool, noisy: bool) -> Any:
 
         The first state is v0 [N], or ``start`` where v0 is empty; the last one is left in v [N].
         """
+        _ = stamp
         real = x.dtype.type
         decay, gain, bias, theta, level = real(decay), real(gain), real(bias), real(theta), real(level)
         one, zero = real(1), real(0)
@@ -77,6 +79,7 @@ def make_forward(reset: int, strict: bool, noisy: bool) -> Any:
 @cache
 def make_watched_forward(reset: int, strict: bool, record: bool, moments: bool, counting: bool) -> Any:
     """Kernel of the forward pass that also looks at h: records it, or takes its statistics while it is in the cache."""
+    stamp = STAMP
 
     @njit(**JIT)
     def forward(
@@ -84,6 +87,7 @@ def make_watched_forward(reset: int, strict: bool, record: bool, moments: bool, 
         bin_width, window_lo, window_hi, lo, hi, width,
     ):  # fmt: skip
         """As the plain kernel; total, square [T, C], counts [bins] and inside [T] are added to."""
+        _ = stamp
         real = x.dtype.type
         decay, gain, bias, theta, level = real(decay), real(gain), real(bias), real(theta), real(level)
         one, zero = real(1), real(0)
@@ -130,6 +134,7 @@ def make_backward(kind: int, reset: int, detach: bool, strict: bool, given: bool
         kind, reset, detach, strict: the rule. given: the emitted spikes are read (chance decided them).
         extra: dL/dh is given as a stream. stats: dL/dh = a[t, c] + b[t, c] h, in one of the three layouts.
     """
+    stamp = STAMP
     phi = PHI[kind]
     # the rule at the head of this file: with two more arrays to read, one is written at a time
     fused = given + extra + (stats == ROWS) < 2
@@ -144,6 +149,7 @@ def make_backward(kind: int, reset: int, detach: bool, strict: bool, given: bool
         ``last`` [N] is dL/dv[T], zero where empty. ``stat`` holds a and b: [T, C, 2] for runs; for rows
         [T, K, 2 CHUNK], CHUNK channels of a before the same of b, which count as one array at a constant distance.
         """
+        _ = stamp
         real = x.dtype.type
         decay, gain, bias, theta, level = real(decay), real(gain), real(bias), real(theta), real(level)
         c0, c1, c2, c3 = real(c0), real(c1), real(c2), real(c3)

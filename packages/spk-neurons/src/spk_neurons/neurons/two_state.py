@@ -30,7 +30,11 @@ class _TwoState(Neuron):
         self, backend: str, surrogate: Surrogate | None, *, check_finite: bool = False, **options: Any
     ) -> None:
         super().__init__()
-        known = [n for n, p in inspect.signature(self.function).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        known = [
+            n
+            for n, p in inspect.signature(self.function).parameters.items()
+            if p.kind is p.KEYWORD_ONLY and n not in ("record", "stats", "return_state")
+        ]
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise TypeError(f"{type(self).__name__} takes no {', '.join(unknown)}; it knows {', '.join(known)}")
@@ -69,14 +73,16 @@ class _TwoState(Neuron):
     def _run(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         if self.check_finite:
             check_finite(x)
-        s, last = type(self).function(
-            x, state, surrogate=self.surrogate, backend=self.backend, return_state=True, **self.options
+        recorder = self._recorder
+        wanted = {} if recorder is None else {"record": recorder.names, "stats": recorder.stats}
+        s, out = type(self).function(
+            x, state, surrogate=self.surrogate, backend=self.backend, return_state=True, **self.options, **wanted
         )
-        if self._recorder is not None:
-            if self._recorder.names or self._recorder.stats:
-                raise ValueError(f"{type(self).__name__} records spikes only; record(net, 's')")
-            self._recorder.put(self, s, F.Output(last))
-        return s, last
+        if recorder is None:
+            return s, out
+        out = out if isinstance(out, F.Output) else F.Output(out)
+        recorder.put(self, s, out)
+        return s, out.state
 
     def extra_repr(self) -> str:
         given = {k: v for k, v in self.options.items() if v is not None}
