@@ -118,9 +118,9 @@ def kmeans_on_attributes(data: Any, seed: int) -> np.ndarray:
 def spectral_on_sum(data: Any, seed: int) -> np.ndarray:
     from sklearn.cluster import SpectralClustering
 
-    from demm._graph import as_graph, normalised_adjacency
+    from demm._graph import normalised_adjacency
 
-    total = sum(normalised_adjacency(relation) for relation in as_graph(data.graph))
+    total = sum(normalised_adjacency(relation) for relation in demm.as_graph(data.graph))
     model = SpectralClustering(data.n_clusters, affinity="precomputed", random_state=seed)
     return model.fit_predict(sp.csr_matrix(total))
 

@@ -27,7 +27,8 @@ import scipy.sparse as sp
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "tools"))
 import demm  # noqa: E402
-from demm._graph import MultiRelationalGraph, Relation, as_graph, build_operators, normalised_adjacency  # noqa: E402
+from demm import MultiRelationalGraph, Relation, as_graph  # noqa: E402
+from demm._graph import build_operators, normalised_adjacency  # noqa: E402
 from demm.operators import NumbaBackend, RowPool  # noqa: E402
 from demm.operators._threads import aligned_empty  # noqa: E402
 from results import Results  # noqa: E402
