@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import (
 )
 
 import demm
-from demm import DEMM, DEMMNA, DEMMPlus
+from demm import DEMM, DEMMNA, DEMMPlus, as_graph
 from demm.metrics import accuracy, ari
 
 ESTIMATORS = [DEMMPlus, DEMM, DEMMNA]
@@ -147,7 +147,7 @@ def test_without_attributes_demmplus_is_demmna(easy):
 
 def test_the_eigenvectors_are_those_of_a_dense_solver(random_graph):
     from demm._base import Prepared
-    from demm._graph import as_graph, build_operators
+    from demm._graph import build_operators
     from demm._spectral import top_eigenpairs
     from demm.operators import NumbaBackend, RowPool
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import demm
-from demm._graph import as_graph, build_operators
+from demm import as_graph
+from demm._graph import build_operators
 from demm._stage1 import chebyshev, conjugate_gradient, direct, neumann
 from demm._stage2 import sinkhorn_paper, sinkhorn_symmetric
 from demm.operators import NumbaBackend, RowPool

@@ -42,8 +42,8 @@ def test_different_lengths_are_refused():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_modularity_is_networkx(random_graph, weighted):
     networkx = pytest.importorskip("networkx", reason="oracle networkx is not installed")
-    from demm._graph import as_graph
-    from demm._search import relation_modularity
+    from demm import as_graph
+    from demm._modularity import relation_modularity
 
     a = random_graph(50, 0.15, 0, weighted=weighted, loops=True)
     labels = np.arange(50) % 4
@@ -60,8 +60,8 @@ def test_modularity_is_networkx(random_graph, weighted):
 def test_modularity_of_an_implicit_metapath_is_that_of_the_product():
     rng = np.random.default_rng(0)
     b = (rng.random((30, 6)) < 0.3).astype(float)
-    from demm._graph import as_graph
-    from demm._search import relation_modularity
+    from demm import as_graph
+    from demm._modularity import relation_modularity
 
     labels = np.arange(30) % 3
     implicit = as_graph([Metapath(sp.csr_array(b), weighted=True)])[0]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from demm import Metapath
-from demm._graph import as_graph, build_operators, normalised_adjacency
+from demm import Metapath, as_graph
+from demm._graph import build_operators, normalised_adjacency
 from demm.operators import (
     CSROperator,
     MetapathOperator,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
+import graphlib
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,21 @@ def test_every_public_name_is_there():
     assert set(demm.__all__) <= set(dir(demm))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = demm.nothing
+
+
+def test_imports_between_modules_point_one_way():
+    root = Path(demm.__file__).parent
+    names = [".".join(("demm", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")]
+    modules = {name.removesuffix(".__init__") for name in names}
+    needs = {}
+    for module in modules - {"demm", "demm.cli"}:
+        tree = ast.parse(Path(importlib.import_module(module).__file__).read_text(encoding="utf-8"))
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+        found = {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+        needs[module] = {name if name in modules else name.rpartition(".")[0] for name in found} & modules - {module}
+    order = list(graphlib.TopologicalSorter(needs).static_order())  # raises CycleError at a circle
+    assert set(order) >= set(needs)
+    assert "demm" not in order  # inside, nobody goes through the public door
 
 
 @pytest.mark.parametrize("module", ["demm._demm", "demm.metrics"])

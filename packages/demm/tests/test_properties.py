@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import demm
-from demm._graph import as_graph, build_operators, normalised_adjacency
+from demm import as_graph
+from demm._graph import build_operators, normalised_adjacency
 from demm._solve import count_sketch
 from demm._stage1 import chebyshev, direct, neumann
 from demm._stage2 import assign_clusters, haar_orthogonal, orthogonal_random_features, sinkhorn_symmetric

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import demm
-from demm import DEMMPlus
-from demm._graph import as_graph, build_operators
+from demm import DEMMPlus, as_graph
+from demm._graph import build_operators
 from demm._search import ALPHAS, HOPS, pool_features
 from demm._stage1 import neumann
 from demm.metrics import accuracy

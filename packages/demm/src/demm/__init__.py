@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from demm import datasets, io, metrics, operators, plot
     from demm._demm import DEMMNA, DEMMPlus
     from demm._dense import DEMM
-    from demm._graph import Metapath, MultiRelationalGraph, Relation, as_graph
-    from demm._persist import load
-    from demm._search import SearchResult, search
+    from demm._graph import Metapath, MultiRelationalGraph, Relation
+    from demm._input import as_graph
+    from demm._load import load
+    from demm._search import SearchResult
+    from demm._select import search
     from demm.io import from_edges, from_hetero, from_views, load_store, read_edges, save_store
 
 __all__ = [
@@ -49,10 +51,10 @@ _HOME = {
     "Metapath": "_graph",
     "MultiRelationalGraph": "_graph",
     "Relation": "_graph",
-    "as_graph": "_graph",
-    "load": "_persist",
+    "as_graph": "_input",
+    "load": "_load",
     "SearchResult": "_search",
-    "search": "_search",
+    "search": "_select",
     "from_edges": "io",
     "from_hetero": "io",
     "from_views": "io",

@@ -15,7 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from demm._features import CHOICES, FeatureMap, check_attributes, fit_features
-from demm._graph import MultiRelationalGraph, as_graph, build_operators, normalised_adjacency
+from demm._graph import MultiRelationalGraph, build_operators, normalised_adjacency
+from demm._input import as_graph
+from demm._persist import save_model
 from demm._stage1 import SOLVERS, Alternation, dirichlet_energies, fill_zero_rows, weigh_relations
 from demm.operators import Backend, NumbaBackend, RelationOperator, RowPool, ScipyBackend, TorchBackend
 
@@ -264,7 +266,5 @@ class MultiRelationalClustering(ClusterMixin, BaseEstimator):  # type: ignore[mi
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted model to a folder as ``model.json`` and ``arrays.npz``; no pickle."""
-        from demm._persist import save_model
-
         self._require_fitted()
         save_model(getattr(self, "best_estimator_", self), folder)

@@ -10,6 +10,10 @@ import numpy as np
 from demm import _stage1 as stage1
 from demm._base import Clock, MultiRelationalClustering, Prepared
 from demm._features import FeatureMap
+from demm._predict import predict_labels
+from demm._search import fit_best
+from demm._solve import make_energy, make_solver
+from demm._spectral import spectral_alternation
 from demm._stage2 import assign_clusters, centre_rows, embed
 from demm.operators import RowPool
 
@@ -165,9 +169,8 @@ class DEMMPlus(MultiRelationalClustering):
         del y
         self._check_parameters()
         if self.n_trials == "auto":
-            from demm._search import fit_best
-
-            return fit_best(self, graph, X)
+            fit_best(self, graph, X)
+            return self
         clock = Clock()
         rng = self._rng()
         with RowPool(self.n_jobs) as pool:
@@ -196,8 +199,6 @@ class DEMMPlus(MultiRelationalClustering):
             self._feature_map: FeatureMap | None = feature_map
             self.n_features_in_ = int(X.shape[1])
         with clock.phase("stage1"), self._progress(self.max_iter) as progress:
-            from demm._solve import make_energy, make_solver
-
             result = stage1.alternate(
                 prepared.backend,
                 make_solver(self, prepared, panel),
@@ -223,8 +224,6 @@ class DEMMPlus(MultiRelationalClustering):
         rng: np.random.RandomState,
         clock: Clock,
     ) -> None:
-        from demm._spectral import spectral_alternation
-
         self._feature_map = None
         self.n_features_in_ = 0
         wanted = self.n_components if type(self) is DEMMNA else None
@@ -289,8 +288,6 @@ class DEMMPlus(MultiRelationalClustering):
         Returns:
             labels, [new nodes], int32.
         """
-        from demm._predict import predict_labels
-
         self._require_fitted()
         fitted: Any = getattr(self, "best_estimator_", self)
         return predict_labels(fitted, graph, X)

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 CHOICES = ("auto", "tfidf", "l2", "standardize", "none", "precomputed")
-BLOCK_ELEMENTS = 1 << 24  # of X read at a time
+BLOCK_ELEMENTS = 1 << 21  # of X read at a time: its float64 copies stay small beside one panel
 WIDE = 4096  # features from which the covariance matrix costs more than an iterative PCA
 
 

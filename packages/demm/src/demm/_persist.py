@@ -1,4 +1,4 @@
-"""Save and load fitted models as JSON and npz, without pickle."""
+"""Write fitted models as JSON and npz, and read them back, without pickle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 from demm._features import FeatureMap
 
 SCHEMA = 1
-CLASSES = ("DEMM", "DEMMNA", "DEMMPlus")
 ARRAYS = (
     "labels_",
     "relation_weights_",
@@ -108,14 +108,12 @@ def save_model(model: Any, folder: str | os.PathLike[str]) -> None:
     write_folder(folder, {"model.json": description, "arrays.npz": arrays})
 
 
-def load(folder: str | os.PathLike[str]) -> Any:
-    """The estimator that ``model.save(folder)`` wrote, fitted, bit for bit.
+def read_model(folder: str | os.PathLike[str], classes: Mapping[str, type]) -> Any:
+    """The estimator of one of ``classes`` that ``save_model`` wrote.
 
     Raises:
         FileNotFoundError: no model there. ValueError: not a model of this format.
     """
-    import demm
-
     place = Path(folder)
     try:
         description = json.loads((place / "model.json").read_text(encoding="utf-8"))
@@ -125,9 +123,9 @@ def load(folder: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{place / 'model.json'} is not JSON: {error}") from error
     if not isinstance(description, dict) or description.get("schema") != SCHEMA:
         raise ValueError(f"{place}: got schema {description.get('schema')!r}, expected {SCHEMA}")
-    if description.get("class") not in CLASSES:
-        raise ValueError(f"{place}: got class {description.get('class')!r}, expected one of {', '.join(CLASSES)}")
-    model = getattr(demm, description["class"])(**description["parameters"])
+    if description.get("class") not in classes:
+        raise ValueError(f"{place}: got class {description.get('class')!r}, expected one of {', '.join(classes)}")
+    model = classes[description["class"]](**description["parameters"])
     for name, value in description["results"].items():
         if name in PLAIN:
             setattr(model, name, value)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from demm._graph import _check_values
+from demm._base import MultiRelationalClustering
+from demm._canonical import check_values
 from demm._stage2 import centre_rows, orthogonal_random_features
-
-if TYPE_CHECKING:
-    from demm._demm import DEMMPlus
 
 ROWS = 2048
 
 
-def predict_labels(model: DEMMPlus, graph: Any, X: Any) -> np.ndarray:
+def predict_labels(model: MultiRelationalClustering, graph: Any, X: Any) -> np.ndarray:
     """See ``DEMMPlus.predict``."""
     n_fitted = model.labels_.shape[0]
     links = _links(graph, model.relation_names_, n_fitted)
@@ -70,7 +68,7 @@ def _links(graph: Any, names: list[str], n_fitted: int) -> list[sp.csr_array]:
                 f"relation {name!r} has shape {link.shape}, expected [new nodes, {n_fitted} fitted nodes], "
                 "the same number of new nodes in every relation"
             )
-        _check_values(name, link.data)
+        check_values(name, link.data)
         links.append(link)
     return links
 
@@ -83,7 +81,7 @@ def _binarised(link: sp.csr_array) -> sp.csr_array:
     return result
 
 
-def _nearest(model: DEMMPlus, H: np.ndarray) -> np.ndarray:
+def _nearest(model: MultiRelationalClustering, H: np.ndarray) -> np.ndarray:
     """Embed rows as in ``fit`` (the random features' seed is kept) and take the nearest centre."""
     centred = centre_rows(H.astype(model.features_.dtype))
     if model.embedding == "features":

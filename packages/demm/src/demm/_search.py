@@ -11,18 +11,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from demm import _agreement as agreement
-from demm._base import Prepared, check_number
-from demm._graph import MultiRelationalGraph, Relation, as_graph
+from demm._base import MultiRelationalClustering, Prepared
+from demm._canonical import canonical_graph
+from demm._graph import MultiRelationalGraph, Relation
+from demm._modularity import Modularity
 from demm._stage2 import centre_rows, kmeans_threads
 from demm.operators import NumbaBackend, RowPool
-
-if TYPE_CHECKING:
-    from demm._demm import DEMMPlus
+from demm.plot import search_surface
 
 ALPHAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 HOPS = (5, 10, 20)
@@ -33,6 +33,7 @@ SILHOUETTE_SAMPLE = 1000
 CLOSE = 0.95  # share of the best score that counts as equal
 DISAGREE = 0.7  # mean ARI below which partitions of equal score are called different
 FAR_FROM_ATTRIBUTES = 0.1
+CHOSEN = frozenset({"alpha", "n_hops", "n_components", "self_loops", "relation_weights", "embedding", "n_trials"})
 
 
 @dataclass
@@ -88,64 +89,7 @@ class SearchResult:
 
     def plot(self, ax: Any = None) -> Any:
         """Score over smoothing strength and hops; needs matplotlib."""
-        from demm.plot import search_surface
-
         return search_surface(self, ax)
-
-
-class Modularity:
-    """Newman's modularity in one relation, self-loops left out, with the degrees computed once."""
-
-    def __init__(self, relation: Relation) -> None:
-        from demm.operators import _kernels as kernels
-
-        self.relation = relation
-        if relation.incidence is not None:
-            b = relation.incidence
-            self._square = np.asarray(b.multiply(b).sum(axis=1)).ravel()
-            self.degree = np.asarray(b @ (b.T @ np.ones(b.shape[0]))).ravel() - self._square
-        else:
-            n = relation.indptr.shape[0] - 1
-            self._values = np.zeros(0) if relation.values is None else relation.values.astype(np.float64)
-            self.degree = np.empty(n)
-            kernels.degree_rows(relation.indptr, relation.indices, self._values, self.degree, 0, n)
-            # every node in its own cluster: what stays within is the diagonal, which does not count
-            row_of = np.repeat(np.arange(n), np.diff(relation.indptr))
-            loop = relation.indices == row_of
-            weight = np.ones(int(loop.sum())) if relation.values is None else self._values[loop]
-            np.subtract.at(self.degree, row_of[loop], weight)
-        self.volume = float(self.degree.sum())
-
-    def score(self, labels: np.ndarray, pool: RowPool | None = None) -> float:
-        """Modularity of integer labels 0..K-1."""
-        from demm.operators import _kernels as kernels
-        from demm.operators._threads import row_blocks
-
-        if self.volume <= 0:
-            return 0.0
-        if self.relation.incidence is not None:
-            k = int(labels.max()) + 1
-            import scipy.sparse as sp
-
-            members = sp.csr_array(
-                (np.ones(labels.shape[0]), (labels, np.arange(labels.shape[0]))), shape=(k, labels.shape[0])
-            )
-            counts = sp.csr_array(members @ self.relation.incidence)
-            within = float((counts.data**2).sum() - self._square.sum())
-        else:
-            relation, values = self.relation, self._values
-            own = pool or RowPool(1)
-            within = own.sum(
-                lambda lo, hi: kernels.within_rows(relation.indptr, relation.indices, values, labels, lo, hi),
-                row_blocks(labels.shape[0], relation.indptr),
-            )
-        share = np.bincount(labels, weights=self.degree) / self.volume
-        return within / self.volume - float(share @ share)
-
-
-def relation_modularity(relation: Relation, labels: np.ndarray) -> float:
-    """Modularity of integer labels 0..K-1 in one relation."""
-    return Modularity(relation).score(labels)
 
 
 def pool_features(
@@ -171,61 +115,18 @@ def pool_features(
                 yield alpha, hop, H
 
 
-def search(
-    graph: Any,
-    X: Any = None,
-    n_clusters: int | Sequence[int] = 8,
-    *,
-    n_trials: int | str = "auto",
-    relation_guard: bool = True,
-    random_state: int | None = None,
-    n_jobs: int | None = None,
-    verbose: int = 0,
-    **fixed: Any,
-) -> SearchResult:
-    """Pick settings of ``DEMMPlus`` without labels and fit with them.
-
-    Args:
-        graph, X: as in ``DEMMPlus.fit``; X is needed.
-        n_clusters: K, or several to choose from by the same score.
-        n_trials: ``"auto"`` tries the whole pool (72 settings per K), a number a random part of it.
-        relation_guard: leave out relations that agree neither with the attributes nor with another relation.
-        random_state: seed of PCA, K-means and of the part of the pool.
-        n_jobs: threads.
-        verbose: 1 shows a progress bar.
-        fixed: other parameters of ``DEMMPlus``, held fixed: ``features``, ``binarize``, ``n_init``, ...
-    Returns:
-        ``SearchResult``; ``print(result.summary())`` says what was picked and why.
-
-    The score assumes that relations link nodes of the same cluster. Where they do not follow the clusters you
-    want, it prefers over-smoothed partitions and no score made of structure can tell; compare
-    ``result.attribute_labels``. The pool and the rule were developed on five public graphs with labels.
-    """
-    from demm._demm import DEMMPlus
-
-    candidates = [int(k) for k in np.atleast_1d(np.asarray(n_clusters))]
-    for k in candidates:
-        check_number("n_clusters", k, low=1, integer=True)
-    if n_trials != "auto":
-        check_number("n_trials", n_trials, low=1, integer=True)
-    taken = {"alpha", "n_hops", "n_components", "self_loops", "relation_weights", "embedding", "n_trials"}
-    if clash := sorted(taken & set(fixed)):
-        raise ValueError(f"{', '.join(clash)}: chosen by the search, so not to be given")
-    base = DEMMPlus(max(candidates), n_jobs=n_jobs, random_state=random_state, **fixed)
-    base._check_parameters()
-    if base.backend != "numba" or base.solver != "neumann":
-        raise ValueError("the search shares powers of the Neumann series; backend and solver cannot be chosen")
-    return _Search(base, candidates, n_trials, relation_guard, verbose).run(graph, X)
-
-
-class _Search:
+class Search:
     """One run of ``search``: the steps share the graph, its operators and the random numbers."""
 
-    def __init__(self, base: DEMMPlus, candidates: list[int], n_trials: int | str, guard: bool, verbose: int) -> None:
+    def __init__(
+        self, base: MultiRelationalClustering, candidates: list[int], n_trials: int | str, guard: bool, verbose: int
+    ) -> None:
         self.base, self.candidates, self.n_trials = base, candidates, n_trials
         self.guard, self.verbose = guard, verbose
         self.rng = base._rng()
         self.notes: list[str] = []
+        if base.backend != "numba" or base.solver != "neumann":
+            raise ValueError("the search shares powers of the Neumann series; backend and solver cannot be chosen")
 
     def run(self, graph: Any, X: Any) -> SearchResult:
         base = self.base
@@ -267,7 +168,7 @@ class _Search:
         other = "remove" if any(_has_loops(relation) for relation in read) else "add"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            changed = as_graph(read, binarize=self.base.binarize, self_loops=other)  # type: ignore[arg-type]
+            changed = canonical_graph(read, binarize=self.base.binarize, self_loops=other)  # type: ignore[arg-type]
         return {"keep": read, other: changed}
 
     def _weigh(
@@ -406,16 +307,14 @@ def _has_loops(relation: Relation) -> bool:
     return bool(np.any(relation.indices == row_of))
 
 
-def fit_best(model: DEMMPlus, graph: Any, X: Any) -> DEMMPlus:
+def fit_best(model: MultiRelationalClustering, graph: Any, X: Any) -> None:
     """``DEMMPlus(n_trials="auto").fit``: search, then take over the best model's results."""
-    skip = {"alpha", "n_hops", "n_components", "self_loops", "relation_weights", "embedding", "n_trials"}
-    given = {key: value for key, value in model.get_params(deep=False).items() if key not in skip}
-    n_clusters = given.pop("n_clusters")
-    verbose = given.pop("verbose")
-    result = search(graph, X, n_clusters, verbose=verbose, **given)
+    given = {key: value for key, value in model.get_params(deep=False).items() if key not in CHOSEN}
+    given["verbose"] = 0
+    base = type(model)(**given)
+    result = Search(base, [model.n_clusters], "auto", True, model.verbose).run(graph, X)
     for name, value in vars(result.model).items():
         if name.endswith("_") and not name.startswith("_"):
             setattr(model, name, value)
     model.best_estimator_ = result.model
     model.search_ = result
-    return model

@@ -6,17 +6,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from demm import _stage1 as stage1
-from demm._base import Prepared
-from demm.operators import CSROperator, NumbaBackend
-from demm.operators._threads import row_blocks
-
-if TYPE_CHECKING:
-    from demm._demm import DEMMPlus
+from demm._base import MultiRelationalClustering, Prepared
+from demm.operators import CSROperator, NumbaBackend, row_blocks
 
 ITERATIVE: dict[str, Callable[..., Any]] = {
     "neumann": stage1.neumann,
@@ -45,7 +41,9 @@ def parse_bytes(value: int | str | None) -> int | None:
     return int(number)
 
 
-def make_solver(model: DEMMPlus, prepared: Prepared, X: np.ndarray) -> Callable[[np.ndarray], tuple[Any, np.ndarray]]:
+def make_solver(
+    model: MultiRelationalClustering, prepared: Prepared, X: np.ndarray
+) -> Callable[[np.ndarray], tuple[Any, np.ndarray]]:
     """weights -> (unit-row H, row lengths before)."""
     backend = prepared.backend
     if model.solver == "direct":
@@ -71,7 +69,7 @@ def make_solver(model: DEMMPlus, prepared: Prepared, X: np.ndarray) -> Callable[
 
 
 def _in_column_blocks(
-    model: DEMMPlus,
+    model: MultiRelationalClustering,
     backend: NumbaBackend,
     X: np.ndarray,
     iterate: Callable[..., Any],
@@ -110,7 +108,7 @@ def _unlinked_memmap(shape: tuple[int, int], dtype: Any, folder: str | None) -> 
     return mapped
 
 
-def make_energy(model: DEMMPlus, prepared: Prepared, rng: np.random.RandomState) -> stage1.Energy:
+def make_energy(model: MultiRelationalClustering, prepared: Prepared, rng: np.random.RandomState) -> stage1.Energy:
     """H -> Dirichlet energy per relation: exact, or by a CountSketch built once."""
     if model.energy == "exact":
         return prepared.energies

@@ -16,8 +16,9 @@ import numpy as np
 
 SMALL = 20_000_000  # elements x clusters up to which K-means runs on one thread: OpenMP would only wait
 LARGE = 100_000  # nodes from which K-means chooses its start on a sample
-SAMPLE = 50_000
-BLOCK_ROWS = 1 << 16
+SAMPLE = 25_000
+SAMPLE_ROUNDS = 30  # of a start on the sample: enough to rank the starts; the best is refined on all nodes
+BLOCK_ROWS = 1 << 13  # their float64 copies stay in the cache, and small beside one panel
 
 
 def centre_rows(H: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -183,7 +184,7 @@ def assign_clusters(
 
     Args:
         method: ``"kmeans"`` runs ``n_init`` starts to convergence; from 100,000 nodes the starts run on a
-            sample of 50,000 rows and the best is refined on all. ``"minibatch"`` is scikit-learn's
+            sample of 25,000 rows and the best is refined on all. ``"minibatch"`` is scikit-learn's
             ``MiniBatchKMeans``.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -198,24 +199,47 @@ def assign_clusters(
             model = MiniBatchKMeans(n_clusters, n_init=n_init, random_state=seed, batch_size=16_384)
         elif Z.shape[0] >= LARGE:
             chosen = np.sort(rng.choice(Z.shape[0], max(SAMPLE, 20 * n_clusters), replace=False))
-            start = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(Z[chosen])
-            model = KMeans(
-                n_clusters,
-                init=start.cluster_centers_,
-                n_init=1,
-                random_state=seed,
-                max_iter=100,
-                copy_x=False,
-            )
+            # tol=0: scikit-learn's rule would copy the rows to take their variance
+            options = {"n_init": n_init, "max_iter": SAMPLE_ROUNDS, "tol": 0, "copy_x": False}
+            start = KMeans(n_clusters, random_state=seed, **options).fit(Z[chosen])
+            return _checked(*_refine(Z, start.cluster_centers_), n_clusters)
         else:
             model = KMeans(n_clusters, n_init=n_init, random_state=seed)
         model.fit(Z)
-    labels = np.asarray(model.labels_, dtype=np.int32)
+    return _checked(np.asarray(model.labels_, dtype=np.int32), model.cluster_centers_, model.inertia_, n_clusters)
+
+
+def _refine(Z: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Lloyd's iterations on all rows from given centres, at most 100, without a copy of the rows.
+
+    scikit-learn's own stopping rule takes the variance of all rows at once, a second array of their size:
+    ten strict iterations at a time need none, and the rule is applied to what all ten moved.
+    """
+    from sklearn.cluster import KMeans
+
+    n, total, square = Z.shape[0], np.zeros(Z.shape[1]), np.zeros(Z.shape[1])
+    for lo in range(0, n, BLOCK_ROWS):
+        rows = Z[lo : lo + BLOCK_ROWS].astype(np.float64)
+        total += rows.sum(axis=0)
+        square += np.einsum("ij,ij->j", rows, rows)
+    tolerance = 1e-4 * float(np.mean(square / n - (total / n) ** 2))
+    for _ in range(10):
+        model = KMeans(centres.shape[0], init=centres, n_init=1, max_iter=10, tol=0, copy_x=False).fit(Z)
+        moved = float(np.sum((model.cluster_centers_ - centres) ** 2))
+        centres = model.cluster_centers_
+        if model.n_iter_ < 10 or moved <= tolerance:
+            break
+    return np.asarray(model.labels_, dtype=np.int32), centres, float(model.inertia_)
+
+
+def _checked(
+    labels: np.ndarray, centres: np.ndarray, inertia: float, n_clusters: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     found = np.unique(labels).shape[0]
     if found < n_clusters:
         warnings.warn(
             f"only {found} of {n_clusters} clusters hold a node: fewer distinct nodes than clusters; lower n_clusters",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    return labels, np.asarray(model.cluster_centers_), float(model.inertia_)
+    return labels, np.asarray(centres), float(inertia)

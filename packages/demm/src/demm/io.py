@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +11,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from demm._features import check_attributes
-from demm._graph import Metapath, MultiRelationalGraph, Relation, as_graph
-from demm._persist import write_folder
+from demm._hetero import from_hetero
+from demm._input import as_graph
+from demm._store import load_store, write_store
 
 __all__ = ["from_edges", "from_hetero", "from_views", "load_store", "read_edges", "save_store"]
-
-STORE_SCHEMA = 1
-COLUMNS = ("src", "dst", "relation")
 
 
 def from_edges(
@@ -170,84 +166,6 @@ def from_views(
     return graph
 
 
-def from_hetero(
-    data: Any, node_type: str | None = None, metapaths: Sequence[Any] | None = None
-) -> MultiRelationalGraph:
-    """Relations among one node type of a PyG ``HeteroData``, with its ``x`` as attributes.
-
-    Args:
-        data: ``torch_geometric.data.HeteroData`` (extra ``demm[pyg]``).
-        node_type: the nodes to cluster; may be left out when there is only one type.
-        metapaths: each a list of edge types ``(source, relation, target)`` that starts at ``node_type`` and
-            either ends there, or ends at another type, which then links nodes that share an object:
-            ``[("paper", "about", "subject")]`` is paper-subject-paper. None takes every edge type among
-            ``node_type`` itself, and one such shared-object relation per edge type that leaves it.
-    Returns:
-        graph for ``fit(graph)``; ``graph.X`` holds the attributes, or None.
-    """
-    types = list(data.node_types)
-    if node_type is None:
-        if len(types) != 1:
-            raise ValueError(f"HeteroData has node types {types}; pass from_hetero(data, node_type=...)")
-        node_type = types[0]
-    if node_type not in types:
-        raise ValueError(f"node_type={node_type!r}: expected one of {types}")
-    edge_types = [tuple(edge) for edge in data.edge_types]
-    if metapaths is None:
-        metapaths = [[edge] for edge in edge_types if edge[0] == node_type]
-    if not metapaths:
-        raise ValueError(f"no edge type leaves {node_type!r}; it has {edge_types}")
-    graph: dict[str, Any] = {}
-    for path in metapaths:
-        steps = [tuple(step) for step in path]
-        _check_metapath(steps, edge_types, node_type)
-        product = _incidence(data, steps[0])
-        for step in steps[1:]:
-            product = sp.csr_array(product @ _incidence(data, step))
-        product.data[:] = 1
-        name = "-".join([steps[0][0], *(step[2] for step in steps)])
-        while name in graph:
-            name += "'"
-        if steps[-1][2] == node_type:
-            matrix = sp.csr_array(product.maximum(product.T))
-            matrix.sort_indices()
-            graph[name] = matrix
-        else:
-            graph[name] = Metapath(product)
-    attributes = getattr(data[node_type], "x", None)
-    n = _count(data, node_type)
-    read = as_graph(graph, n_nodes=n)
-    X = None if attributes is None else check_attributes(attributes, n)
-    return MultiRelationalGraph(read.relations, n, X)
-
-
-def _check_metapath(steps: list[tuple[Any, ...]], edge_types: list[tuple[Any, ...]], node_type: str) -> None:
-    unknown = [step for step in steps if step not in edge_types]
-    if unknown or not steps:
-        raise ValueError(f"meta-path {steps}: {unknown} not among the edge types {edge_types}")
-    if steps[0][0] != node_type:
-        raise ValueError(f"meta-path {steps} starts at {steps[0][0]!r}, expected {node_type!r}")
-    for before, after in pairwise(steps):
-        if before[2] != after[0]:
-            raise ValueError(f"meta-path {steps}: {before} ends at {before[2]!r} but {after} starts at {after[0]!r}")
-
-
-def _count(data: Any, node_type: str) -> int:
-    n = data[node_type].num_nodes
-    if n is None:
-        raise ValueError(f"node type {node_type!r} has no number of nodes; set data[{node_type!r}].num_nodes")
-    return int(n)
-
-
-def _incidence(data: Any, step: tuple[Any, ...]) -> sp.csr_array:
-    edges = data[step].edge_index.detach().cpu().numpy()
-    shape = (_count(data, step[0]), _count(data, step[2]))
-    matrix = sp.csr_array((np.ones(edges.shape[1], dtype=np.float32), (edges[0], edges[1])), shape=shape)
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
-
-
 def save_store(
     folder: str | os.PathLike[str],
     graph: Any,
@@ -267,122 +185,5 @@ def save_store(
     """
     n_nodes = int(X.shape[0]) if X is not None and hasattr(X, "shape") else None
     read = as_graph(graph, n_nodes=n_nodes, binarize=binarize, directed=directed)
-    X = read.X if X is None else X
-    files: dict[str, Any] = {}
-    described = []
-    for place, relation in enumerate(read):
-        stem = f"relation_{place}"
-        entry: dict[str, Any] = {"name": relation.name, "stem": stem, "entries": relation.n_entries}
-        if relation.incidence is not None:
-            b = relation.incidence
-            entry |= {"kind": "metapath", "shape": list(b.shape)}
-            files |= {
-                f"{stem}.indptr.npy": b.indptr.astype(np.int64),
-                f"{stem}.indices.npy": b.indices.astype(np.int32),
-            }
-            files[f"{stem}.values.npy"] = b.data
-        else:
-            entry |= {"kind": "csr", "weighted": relation.values is not None}
-            files |= {f"{stem}.indptr.npy": relation.indptr, f"{stem}.indices.npy": relation.indices}
-            if relation.values is not None:
-                files[f"{stem}.values.npy"] = relation.values
-        described.append(entry)
-    attributes = None
-    if X is not None:
-        X = check_attributes(X, read.n_nodes)
-        attributes = {"kind": "sparse" if sp.issparse(X) else "dense", "shape": list(X.shape)}
-        if sp.issparse(X):
-            files |= {"X.indptr.npy": X.indptr, "X.indices.npy": X.indices, "X.values.npy": X.data}
-        else:
-            files["X.npy"] = X
-    description = {
-        "schema": STORE_SCHEMA,
-        "n_nodes": read.n_nodes,
-        "relations": described,
-        "attributes": attributes,
-    }
-    write_folder(folder, {"store.json": description, **files})
+    write_store(folder, read, read.X if X is None else X)
     return Path(folder)
-
-
-def load_store(folder: str | os.PathLike[str]) -> MultiRelationalGraph:
-    """Open a store; arrays are memory-mapped and checked once against their description.
-
-    Raises:
-        FileNotFoundError: no store there. ValueError: a file is missing, cut short, or points outside.
-    """
-    place = Path(folder)
-    if not (place / "store.json").exists():
-        raise FileNotFoundError(f"{place / 'store.json'} is not there; expected a folder written by demm convert")
-    try:
-        description = json.loads((place / "store.json").read_text(encoding="utf-8"))
-        if description["schema"] != STORE_SCHEMA:
-            raise ValueError(f"{place}: got schema {description['schema']!r}, expected {STORE_SCHEMA}")
-        n = int(description["n_nodes"])
-        relations = tuple(_load_relation(place, entry, n) for entry in description["relations"])
-        X = _load_attributes(place, description["attributes"], n)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{place}: store.json is damaged ({type(error).__name__}: {error})") from error
-    return MultiRelationalGraph(relations, n, X)
-
-
-def _map(place: Path, name: str) -> np.ndarray:
-    file = place / name
-    if Path(name).name != name or not file.exists():
-        raise ValueError(f"{place}: {name} is missing; convert the graph again")
-    try:
-        mapped: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-    return mapped
-
-
-def _load_relation(place: Path, entry: dict[str, Any], n: int) -> Relation:
-    stem, name = str(entry["stem"]), str(entry["name"])
-    indptr, indices = (np.asarray(_map(place, f"{stem}.{part}.npy")) for part in ("indptr", "indices"))
-    columns = int(entry["shape"][1]) if entry["kind"] == "metapath" else n
-    values = None
-    if entry["kind"] == "metapath" or entry["weighted"]:
-        values = np.asarray(_map(place, f"{stem}.values.npy"))
-    _check_rows(name, indptr, indices, values, n, columns)
-    if entry["kind"] == "metapath":
-        b = sp.csr_array((np.array(values), np.array(indices), np.array(indptr)), shape=(n, columns))
-        return Relation(name, indptr[:1], indices[:0], None, b)
-    return Relation(name, indptr, indices, values)
-
-
-def _check_rows(
-    name: str, indptr: np.ndarray, indices: np.ndarray, values: np.ndarray | None, n: int, columns: int
-) -> None:
-    """Everything a kernel relies on: it does not check bounds itself."""
-    wrong = (
-        indptr.dtype != np.int64
-        or indices.dtype != np.int32
-        or indptr.shape != (n + 1,)
-        or indices.ndim != 1
-        or int(indptr[0]) != 0
-        or int(indptr[-1]) != indices.shape[0]
-        or bool(np.any(np.diff(indptr) < 0))
-        or (values is not None and (values.shape != indices.shape or values.dtype.kind not in "iuf"))
-    )
-    if not wrong and indices.shape[0]:
-        wrong = int(indices.min()) < 0 or int(indices.max()) >= columns
-    if wrong:
-        raise ValueError(f"relation {name!r} of the store is damaged: its arrays do not fit together")
-
-
-def _load_attributes(place: Path, described: dict[str, Any] | None, n: int) -> Any:
-    if described is None:
-        return None
-    shape = (int(described["shape"][0]), int(described["shape"][1]))
-    if shape[0] != n:
-        raise ValueError(f"{place}: attributes have {shape[0]} rows, expected {n}")
-    if described["kind"] == "sparse":
-        parts = [np.asarray(_map(place, f"X.{part}.npy")) for part in ("values", "indices", "indptr")]
-        matrix = sp.csr_array(tuple(parts), shape=shape)
-        matrix.check_format(full_check=True)
-        return matrix
-    X = _map(place, "X.npy")
-    if X.shape != shape:
-        raise ValueError(f"{place}: X.npy has shape {X.shape}, expected {shape}")
-    return X

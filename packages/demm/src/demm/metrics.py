@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from demm._graph import build_operators
+from demm._input import as_graph
+from demm._modularity import relation_modularity
+from demm._stage1 import dirichlet_energies
+from demm.operators import NumbaBackend, RowPool
+
 __all__ = ["accuracy", "ari", "dirichlet_energy", "macro_f1", "match_labels", "modularity", "mrde", "nmi"]
 
 
@@ -98,10 +104,6 @@ def mrde(H: Any, graph: Any, weights: Sequence[float] | None = None) -> float:
 
 
 def _energies(H: Any, graph: Any) -> np.ndarray:
-    from demm._graph import as_graph, build_operators
-    from demm._stage1 import dirichlet_energies
-    from demm.operators import NumbaBackend, RowPool
-
     H = np.ascontiguousarray(H, dtype=np.float64)
     read = as_graph(graph, n_nodes=H.shape[0], binarize=False)
     with RowPool() as pool:
@@ -115,9 +117,6 @@ def modularity(graph: Any, labels: Any) -> np.ndarray:
 
     ``Q_r = within_r / vol_r - sum_k (deg_r(k) / vol_r)^2``; 0 for a relation without edges.
     """
-    from demm._graph import as_graph
-    from demm._search import relation_modularity
-
     labels = np.asarray(labels)
     read = as_graph(graph, n_nodes=labels.shape[0])
     codes = np.unique(labels, return_inverse=True)[1]

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from demm._input import as_graph
+
 __all__ = ["embedding", "energies", "relation_heatmap", "search_surface", "weights"]
 
 
@@ -67,8 +69,6 @@ def embedding(model: Any, ax: Any = None, *, max_points: int = 5000, random_stat
 
 def relation_heatmap(model: Any, graph: Any, ax: Any = None) -> Any:
     """Share of each cluster's links that stay inside it, cluster by relation."""
-    from demm._graph import as_graph
-
     ax = _axes(ax)
     labels = np.asarray(model.labels_)
     k = int(labels.max()) + 1

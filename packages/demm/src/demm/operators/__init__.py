@@ -7,7 +7,7 @@ the set of operations that the solvers of stage 1 use. Implement ``Backend`` to 
 from demm.operators._backend import Backend, NumbaBackend, ScipyBackend, Weights
 from demm.operators._metapath import MetapathOperator, build_metapath
 from demm.operators._relations import CSROperator, RelationOperator
-from demm.operators._threads import RowPool
+from demm.operators._threads import RowPool, row_blocks
 from demm.operators._torch import TorchBackend
 from demm.operators._twins import TwinOperator, compress_twins
 
@@ -24,4 +24,5 @@ __all__ = [
     "Weights",
     "build_metapath",
     "compress_twins",
+    "row_blocks",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-SMALLEST_BLOCK = 1 << 15  # stored entries: below it a hand-over to a thread costs more than the work
+SMALLEST_BLOCK = 1 << 16  # stored entries: below it a hand-over to a thread costs what the second thread gains
 MOST_BLOCKS = 512
 CACHE_LINE = 64  # bytes
 
