@@ -139,7 +139,7 @@ print(json.dumps({"seconds": taken, "peak": status("VmHWM") - before, "loaded": 
 
 def part_large(out: Results, repeats: int) -> None:
     """10^8 distinct interactions: a whole fit at a fixed resolution, from memory and mapped."""
-    folder, name = planted(scratch(), 5_000_000, 2_000_000, 8_000, 21)
+    folder, name = planted(scratch(), 5_000_000, 2_000_000, 8_000, 25)
     edges = json.loads((folder / "graph.json").read_text())["n_edges"]
     gamma = 30 / (edges / 2_000_000) ** 0.5
     told = {}
@@ -246,7 +246,7 @@ def part_dask(out: Results, repeats: int) -> None:
 
     import baco.dask
 
-    folder, name = planted(scratch(), 500_000, 200_000, 800, 21)
+    folder, name = planted(scratch(), 500_000, 200_000, 800, 25)
     graph = BipartiteGraph.open(folder)
     gamma = 30 / (graph.n_edges / graph.n_items) ** 0.5
     with (

@@ -152,8 +152,6 @@ def _joint_labels(graph: BipartiteGraph, labels: tuple[Any, Any]) -> tuple[Array
 
 
 def _inside(graph: BipartiteGraph, users: Array, items: Array) -> float:
-    from ._solver import _kernels
+    from ._solver.blocks import inside_weight
 
-    return float(
-        _kernels.inside_weight(graph.user_ptr, graph.user_items, graph.user_weights, users, items, 0, graph.n_users)
-    )
+    return inside_weight(graph, users, items)
