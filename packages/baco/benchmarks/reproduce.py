@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
-from speed import data_file, gowalla
+from common import data_file, gowalla
 
 from baco import BACO, BipartiteGraph
 from baco.baselines.table8 import METHODS, NOT_RUN, TABLE_8, make

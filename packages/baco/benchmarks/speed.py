@@ -10,10 +10,8 @@ it those parts say that they were not measured.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -23,57 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+from beyond import PARTS as BEYOND
+from common import REPEATS, data_file, gowalla, interleaved, middle, rows_of, spread
+
 from baco import BACO, BipartiteGraph
 from baco.datasets import GENERATOR_VERSION, make_coclusters
 from baco.io import read_lightgcn, read_npz
 from baco.metrics import barber_modularity
 from results import Results
-
-REPEATS = 7
-
-
-def interleaved(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, ``repeats`` times in turn after one warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            gc.collect()
-            start = time.perf_counter()
-            call()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
-def middle(values: list[float]) -> float:
-    return statistics.median(values)
-
-
-def spread(values: list[float]) -> float:
-    """Half the range between the quartiles."""
-    low, high = np.percentile(values, [25, 75])
-    return float(high - low) / 2
-
-
-def rows_of(*labels: np.ndarray) -> int:
-    return sum(np.unique(side).size for side in labels)
-
-
-def data_file(relative: str) -> Path | None:
-    folder = os.environ.get("SPK_DATA")
-    return Path(folder) / "interactions" / relative if folder else None
-
-
-def gowalla() -> sp.csr_matrix | None:
-    path = data_file("gowalla/train.txt")
-    if path is None:
-        return None
-    parts = [read_lightgcn(path.with_name(name)).to_scipy().tocoo() for name in ("train.txt", "valid.txt")]
-    users, items = (np.concatenate([getattr(part, side) for part in parts]) for side in ("row", "col"))
-    return sp.csr_matrix((np.ones(users.size), (users, items)))
 
 
 def not_measured(out: Results, name: str) -> None:
@@ -275,6 +232,9 @@ def part_beauty(out: Results, repeats: int) -> None:
 SCALE = """
 import json, sys, time
 import numpy as np
+from beyond import PARTS as BEYOND
+from common import REPEATS, data_file, gowalla, interleaved, middle, rows_of, spread
+
 from baco import BACO, BipartiteGraph
 from baco.datasets import make_coclusters
 def status(key):
@@ -402,6 +362,7 @@ PARTS = {
     "beauty": part_beauty,
     "scale": part_scale,
     "start": part_start,
+    **BEYOND,
 }
 
 

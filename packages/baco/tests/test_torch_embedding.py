@@ -86,13 +86,25 @@ def test_gradcheck(places, unseen):
     assert torch.autograd.gradcheck(lookup, table.weight.detach().clone().requires_grad_())
 
 
-def test_gradcheck_of_the_full_table():
-    from baco.torch._sparse import ConstantProduct
+class Full(torch.nn.Module):
+    """The full table as a module's result."""
 
-    table = CompressedEmbedding([[0, 1, 2], [1, -1, -1], [2, 0, -1]], 2, dtype=torch.float64)
-    matrices = table._matrix()
-    weight = table.weight.detach().clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda rows: ConstantProduct.apply(*matrices, rows), weight)
+    def __init__(self, table):
+        super().__init__()
+        self.table = table
+
+    def forward(self):
+        return self.table.full()
+
+
+def test_gradcheck_of_the_full_table():
+    for places in (1, 2, 3):  # means of one or two rows, and weighted sums
+        table = CompressedEmbedding(np.array([[0, 1, 2], [1, -1, -1], [2, 0, -1]])[:, :places], 2, dtype=torch.float64)
+
+        def full(weight, table=table):
+            return torch.func.functional_call(Full(table), {"table.weight": weight}, ())
+
+        assert torch.autograd.gradcheck(full, table.weight.detach().clone().requires_grad_())
 
 
 def test_a_row_gets_the_weighted_sum_of_its_members_gradients():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from baco import BACO, BipartiteGraph  # noqa: E402
 from baco.datasets import make_coclusters  # noqa: E402
 from baco.ranking import ranking_metrics, top_items  # noqa: E402
 from baco.torch import (  # noqa: E402
+    CompressedEmbedding,
     LightGCN,
     MatrixFactorization,
     TrainConfig,
@@ -235,7 +238,8 @@ if __name__ == "__main__":
 """
 
 
-def test_two_ranks_give_what_one_process_gives(tmp_path):
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path):
     """Distributed data parallel over gloo: gradients, and two epochs of training."""
     jobs = [
         subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path / "meeting"), tmp_path / f"{rank}.npz"])
@@ -249,3 +253,70 @@ def test_two_ranks_give_what_one_process_gives(tmp_path):
     assert np.allclose(first["gradient"], alone["gradient"])
     assert np.array_equal(first["rows"], second["rows"])
     assert np.allclose(first["rows"], alone["rows"], atol=1e-4)
+
+
+class Ranks:
+    """Two ranks as threads, in the place of ``torch.distributed``."""
+
+    def __init__(self):
+        self.here, self.barrier, self.given = threading.local(), threading.Barrier(2, timeout=60), {}
+
+    def is_initialized(self):
+        return hasattr(self.here, "rank")
+
+    def get_rank(self):
+        return self.here.rank
+
+    def get_world_size(self):
+        return 2
+
+    def all_reduce(self, tensor):
+        self.given[self.here.rank] = tensor.clone()
+        self.barrier.wait()
+        total = self.given[0] + self.given[1]
+        self.barrier.wait()
+        tensor.copy_(total)
+
+
+def test_two_ranks_train_as_one_does(split, monkeypatch, tmp_path):
+    """Each takes its part of every batch, 7 interactions among them: the parts are of different sizes."""
+    from baco.torch import trainer
+
+    ranks = Ranks()
+    monkeypatch.setattr(trainer, "dist", ranks)
+    torch.manual_seed(0)
+    start = MatrixFactorization(*compressed_tables(split[3], 4))
+    config = TrainConfig(epochs=2, batch_size=307, lr=0.05)
+    models = [copy.deepcopy(start) for _ in range(3)]
+
+    def train(rank):
+        ranks.here.rank = rank
+        Trainer(models[rank], split[0], None, config, folder=tmp_path).fit()
+
+    threads = [threading.Thread(target=train, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    Trainer(models[2], split[0], None, config).fit()
+    for thread in threads:
+        thread.join()
+    rows = [model.users.weight.detach() for model in models]
+    assert torch.equal(rows[0], rows[1])
+    assert torch.allclose(rows[0], rows[2], atol=1e-4)
+    assert not torch.allclose(rows[2], start.users.weight)
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 3  # written by one of the two
+
+
+def test_wrapped_for_data_parallel_over_processes(tmp_path):
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    table = CompressedEmbedding([[0, 1], [2, -1], [1, 2]], 3)
+    ids = torch.tensor([0, 2, 2])
+    table(ids).sum().backward()
+    alone, table.weight.grad = table.weight.grad.clone(), None
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        DistributedDataParallel(table)(ids).sum().backward()
+    finally:
+        distributed.destroy_process_group()
+    assert torch.equal(table.weight.grad, alone)

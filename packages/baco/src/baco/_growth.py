@@ -3,67 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from ._codes import Anchors, Assigned, Codes
 from ._ids import IdIndex, plain_ids
 from .graph import BipartiteGraph
-
-if TYPE_CHECKING:
-    from .codebook import Codebook
 
 Array = np.ndarray[Any, Any]
 
 
-class Assigned(NamedTuple):
-    """Codes of new ids, to be used as they are or with `Codebook.extend`; None for a side that was not asked for.
-
-    Attributes:
-        user_codes, item_codes: int32 (k, m), like the codebook's.
-        user_ids, item_ids: raw id of each line; row numbers where the codebook has no raw ids.
-    """
-
-    user_codes: Array | None = None
-    item_codes: Array | None = None
-    user_ids: Array | None = None
-    item_ids: Array | None = None
-
-
-@dataclass
-class Anchors:
-    """What a fit knows that newcomers are scored with.
-
-    Attributes:
-        user_labels, item_labels: int64, the co-cluster that each codebook row stands for.
-        user_volumes, item_volumes: float64, summed mass of the users and of the items of each co-cluster.
-        scale: resolution over normalisation; 0 where the fit had none (an identity map).
-        schemes: balance weights of users and of items by name; "array" where they were given as numbers.
-    """
-
-    user_labels: Array
-    item_labels: Array
-    user_volumes: Array
-    item_volumes: Array
-    scale: float
-    schemes: tuple[str, str]
-
-    def arrays(self) -> dict[str, Array]:
-        names = ("user_labels", "item_labels", "user_volumes", "item_volumes")
-        return {f"anchor_{name}": getattr(self, name) for name in names}
-
-    def header(self) -> dict[str, Any]:
-        return {"scale": self.scale, "schemes": list(self.schemes)}
-
-    @classmethod
-    def read(cls, arrays: dict[str, Array], header: dict[str, Any]) -> Anchors:
-        names = ("user_labels", "item_labels", "user_volumes", "item_volumes")
-        parts = {name: arrays[f"anchor_{name}"] for name in names}
-        return cls(**parts, scale=float(header["scale"]), schemes=tuple(header["schemes"]))
-
-
-def assign(codebook: Codebook, new_users: Any, new_items: Any) -> Assigned:
+def assign(codebook: Codes, new_users: Any, new_items: Any) -> Assigned:
     """Codes of new users from the known items they took, of new items from the known users who took them."""
     if codebook.anchors is None:
         raise ValueError(
@@ -137,7 +88,7 @@ def masses(scheme: str, degrees: Array, side: str) -> Array:
     )
 
 
-def split_log(codebook: Codebook, graph: BipartiteGraph) -> tuple[Any, Any]:
+def split_log(codebook: Codes, graph: BipartiteGraph) -> tuple[Any, Any]:
     """The parts of a log that tell about new ids: (new users, known items) and (known users, new items).
 
     Each as arrays (users, items, weights) for `assign`, or None where there is nothing. What joins two known ids, or
@@ -155,7 +106,7 @@ def split_log(codebook: Codebook, graph: BipartiteGraph) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
-def _known(codebook: Codebook, side: str) -> tuple[Array]:
+def _known(codebook: Codes, side: str) -> tuple[Array]:
     """Labels of the other side's ids."""
     assert codebook.anchors is not None
     if side == "user":
@@ -163,11 +114,11 @@ def _known(codebook: Codebook, side: str) -> tuple[Array]:
     return (codebook.anchors.user_labels[codebook.user_codes[:, 0]],)
 
 
-def _places(codebook: Codebook, side: str) -> int:
+def _places(codebook: Codes, side: str) -> int:
     return int((codebook.user_codes if side == "user" else codebook.item_codes).shape[1])
 
 
-def _new_edges(codebook: Codebook, side: str, given: Any) -> tuple[BipartiteGraph, Array]:
+def _new_edges(codebook: Codes, side: str, given: Any) -> tuple[BipartiteGraph, Array]:
     """Edges of the new ids as rows, known ids of the other side as columns, and the raw id of each row."""
     other = "item" if side == "user" else "user"
     known, size = (codebook.n_items, codebook.n_users) if side == "user" else (codebook.n_users, codebook.n_items)
@@ -177,7 +128,7 @@ def _new_edges(codebook: Codebook, side: str, given: Any) -> tuple[BipartiteGrap
             expected = f"(new users, {known})" if side == "user" else f"({known}, new items)"
             raise ValueError(f"a matrix of new {side}s must be {expected}, got {given.shape}")
         ids = size + np.arange(matrix.shape[0])
-        return _graph_or_empty(matrix), ids
+        return graph_or_empty(matrix), ids
     users, items, *weights = [given[name] for name in given.columns] if hasattr(given, "columns") else given
     own, others = (users, items) if side == "user" else (items, users)
     own, others = plain_ids(own, side), plain_ids(others, other)
@@ -201,7 +152,7 @@ def _new_edges(codebook: Codebook, side: str, given: Any) -> tuple[BipartiteGrap
     return BipartiteGraph.from_arrays(rows[use], columns[use], values, n_users=ids.size, n_items=known), ids
 
 
-def _graph_or_empty(matrix: Any) -> BipartiteGraph:
+def graph_or_empty(matrix: Any) -> BipartiteGraph:
     stored = getattr(matrix, "nnz", None)
     empty = stored == 0 if stored is not None else not np.asarray(matrix).any()
     return _no_edges(*matrix.shape) if empty else BipartiteGraph.from_scipy(matrix)

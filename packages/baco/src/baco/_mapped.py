@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .graph import BipartiteGraph
 
 Array = np.ndarray[Any, Any]
 SCHEMA = 1
@@ -58,14 +55,13 @@ def write_header(folder: Path, n_users: int, n_items: int, n_edges: int) -> None
     (folder / HEADER).write_text(json.dumps({"format": "baco graph", "schema": SCHEMA, **sizes}) + "\n")
 
 
-def save(graph: BipartiteGraph, folder: str | Path) -> Path:
+def save(folder: str | Path, arrays: Mapping[str, Array | None], n_users: int, n_items: int, n_edges: int) -> Path:
     """Write both directions of a graph as npy files."""
     with building(folder) as temporary:
-        for name in (*ARRAYS, *OPTIONAL):
-            array = getattr(graph, name)
+        for name, array in arrays.items():
             if array is not None and (name in ARRAYS or array.size):
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-        write_header(temporary, graph.n_users, graph.n_items, graph.n_edges)
+        write_header(temporary, n_users, n_items, n_edges)
     return Path(folder)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ._growth import Anchors, Assigned
+from ._codes import Anchors, Assigned
 from .codebook import Codebook
 from .graph import BipartiteGraph, as_graph
 
@@ -178,7 +178,16 @@ class BACO:
         if self.compat is not None:
             raise ValueError('compat="release" repeats software that cannot grow; fit again on the whole log')
         # everything is computed before anything is stored
-        for name, value in grow(self, as_graph(X, sample_weight)).items():
+        grown = grow(
+            self.codebook_,
+            self.graph_,
+            as_graph(X, sample_weight),
+            (self.row_labels_, self.column_labels_),
+            gamma=self.gamma_,
+            weights=self.weights,
+            max_sweeps=self.max_sweeps,
+        )
+        for name, value in grown.items():
             setattr(self, name, value)
         return self
 

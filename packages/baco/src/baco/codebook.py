@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._codes import Anchors, Assigned
 from ._files import atomic_write
-from ._growth import Anchors, Assigned, assign
+from ._growth import assign
 from ._ids import IdIndex, check_ids
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Codebook:
 
         An unused place is null. Databases and other languages read it; needs the extra ``baco[parquet]``.
         """
-        from .convert import write_codes
+        from ._tables import write_codes
 
         if Path(path).suffix != ".parquet":
             raise ValueError(f"expected a name that ends in .parquet, got {Path(path).name!r}")

@@ -192,9 +192,10 @@ class BipartiteGraph:
 
     def save(self, folder: str | Path) -> Path:
         """Write the graph as a folder of npy files for `open`; it appears whole or not at all. Returns its path."""
-        from ._mapped import save
+        from ._mapped import ARRAYS, OPTIONAL, save
 
-        return save(self, folder)
+        arrays = {name: getattr(self, name) for name in (*ARRAYS, *OPTIONAL)}
+        return save(folder, arrays, self.n_users, self.n_items, self.n_edges)
 
     @classmethod
     def open(cls, folder: str | Path) -> BipartiteGraph:

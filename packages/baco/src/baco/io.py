@@ -1,8 +1,7 @@
 """Interaction logs from files: delimited text, parquet, LightGCN text, npz.
 
-Every reader gives a `BipartiteGraph` that keeps the file's own ids, and says in one sentence what is wrong
-with a
-file it cannot read: what was found and where, what was expected, what to do. Nothing is unpickled.
+Every reader gives a `BipartiteGraph` that keeps the file's own ids, and says in one sentence what is wrong with a file
+it cannot read: what was found and where, what was expected, what to do. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ._bytes import checked_path, first_bytes, progress, text_blocks
-from ._columns import distinct_integers, parse_integers
-from ._csv import pick_column, read_columns
-from ._ids import plain_ids
+from ._bytes import checked_path, first_bytes, text_blocks
+from ._columns import parse_integers
+from ._csv import read_columns
 from ._mapped import is_graph
 from .graph import BipartiteGraph
 
@@ -310,38 +308,10 @@ def read_parquet(
         ValueError: truncated or no parquet, no such column, missing ids or weights, weights that are no
             numbers.
     """
+    from ._parquet import read_columns as read_parquet_columns
+
     path = checked_path(path)
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError('reading parquet needs pyarrow; install it with: pip install "baco[parquet]"') from None
-    try:
-        with pq.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            where = [pick_column("user", user, names, path), pick_column("item", item, names, path)]
-            if weight is not None:
-                where.append(pick_column("weight", weight, names, path))
-            if len(set(where)) < len(where):
-                raise ValueError(f"{path}: user, item and weight must be different columns")
-            wanted = [names[i] for i in where]
-            parts = []
-            with progress(path, verbose, file.metadata.num_rows, "row") as bar:
-                for group in range(file.num_row_groups):
-                    parts.append(file.read_row_group(group, columns=wanted))
-                    bar.update(parts[-1].num_rows)
-            table = pa.concat_tables(parts) if parts else file.schema_arrow.empty_table().select(wanted)
-    except (pa.ArrowException, OSError) as problem:
-        first = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        raise ValueError(
-            f"{path} is not a readable parquet file, cut short perhaps ({first}); fetch or write it again"
-        ) from None
-    if table.num_rows == 0:
-        raise ValueError(f"{path} has no rows; expected one interaction per row")
-    values = _parquet_weights(path, table.column(wanted[2]), wanted[2]) if weight is not None else None
-    rows, user_ids = _parquet_ids(path, table.column(wanted[0]), "user")
-    columns, item_ids = _parquet_ids(path, table.column(wanted[1]), "item")
-    return _graph(path, rows, columns, values, user_ids, item_ids)
+    return _graph(path, *read_parquet_columns(path, (user, item, weight), verbose))
 
 
 def _graph(
@@ -386,9 +356,8 @@ def _not_a_row_number(path: Path, buffer: Array, starts: Array, ends: Array, lin
         if value is None or value[0] < 0:
             text = token.tobytes()[:40].decode("utf-8", "replace")
             return ValueError(
-                f"{path}, line {before + at + 1}: {text!r} is not a row number; expected `user item item "
-                "...` with "
-                "numbers from 0 (for a table with a column per field use format='csv')"
+                f"{path}, line {before + at + 1}: {text!r} is not a row number; expected `user item item ...` "
+                "with numbers from 0 (for a table with a column per field use format='csv')"
             )
     raise AssertionError("no token was refused")
 
@@ -398,8 +367,7 @@ def _check_density(path: Path, n_users: int, n_items: int, entries: int) -> None
     if n_users + n_items > 100 * entries + 1_000_000:
         raise ValueError(
             f"{path} holds the ids {n_users - 1} (user) and {n_items - 1} (item) among {entries} numbers, so "
-            "these are "
-            "not row numbers; give raw ids as CSV, or as arrays `users` and `items` of an npz file"
+            "these are not row numbers; give raw ids as CSV, or as arrays `users` and `items` of an npz file"
         )
 
 
@@ -422,38 +390,3 @@ def _npz_arrays(path: Path) -> dict[str, Array]:
             f"{path} is not a readable npz file ({problem}); expected plain arrays saved by np.savez or "
             "scipy.sparse.save_npz"
         ) from None
-
-
-def _parquet_ids(path: Path, column: Any, side: str) -> tuple[Array, Array]:
-    import pyarrow.types as kinds
-
-    if column.null_count:
-        raise ValueError(f"{path}: {column.null_count} of {len(column)} {side} ids are missing; drop these rows first")
-    kind = column.type
-    if kinds.is_dictionary(kind) or kinds.is_string(kind) or kinds.is_large_string(kind):
-        coded = column if kinds.is_dictionary(kind) else column.dictionary_encode()
-        coded = coded.unify_dictionaries().combine_chunks()
-        if hasattr(coded, "chunks"):
-            coded = coded.chunk(0)
-        codes = np.asarray(coded.indices).astype(np.int64)
-        names = plain_ids(np.array(coded.dictionary.to_pylist(), dtype=object), side)
-        # several entries may spell the same id, others may be unused
-        used, codes = distinct_integers(codes)
-        raw, merged = np.unique(names[used], return_inverse=True)
-        return merged[codes], raw
-    if not (kinds.is_integer(kind) or kinds.is_floating(kind)):
-        raise ValueError(f"{path}: the {side} column holds {kind}; expected integers or strings")
-    raw, rows = distinct_integers(plain_ids(column.to_numpy(), side))
-    return rows, raw
-
-
-def _parquet_weights(path: Path, column: Any, name: str) -> Array:
-    import pyarrow.types as kinds
-
-    kind = column.type
-    if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)):
-        raise ValueError(f"{path}: the weight column {name!r} holds {kind}; expected numbers >= 0")
-    if column.null_count:
-        raise ValueError(f"{path}: {column.null_count} weights of column {name!r} are missing; fill or drop these rows")
-    values: Array = column.to_numpy().astype(np.float64)
-    return values

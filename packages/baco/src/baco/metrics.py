@@ -6,15 +6,12 @@ set of labels for both sides; a fitted `baco.BACO` has both as attributes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .graph import as_graph
-
-if TYPE_CHECKING:
-    from .codebook import Codebook
-    from .graph import BipartiteGraph
+from ._codes import Codes
+from .graph import BipartiteGraph, as_graph
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +75,7 @@ def gini(values: Any) -> float:
     return float(2 / sizes.size * np.sum(ranks - np.cumsum(sizes) / total))
 
 
-def balance_report(codebook: Codebook, X: Any = None) -> dict[str, Any]:
+def balance_report(codebook: Codes, X: Any = None) -> dict[str, Any]:
     """Sizes and, with the interactions, volumes of the codebook's rows as plain numbers.
 
     Rows are those of the first code. Entries: rows and ids a side, ratio, ids per row (min, median, mean, max, Gini)
@@ -121,7 +118,7 @@ def balance_report(codebook: Codebook, X: Any = None) -> dict[str, Any]:
     return report
 
 
-def joint_labels(X: Any, codebook: Codebook) -> tuple[Array, Array]:
+def joint_labels(X: Any, codebook: Codes) -> tuple[Array, Array]:
     """One set of labels for both sides of any codebook: an item row goes with the user row it shares most edges with.
 
     Codes number the rows of each side apart; what BACO had clustered together is in its ``row_labels_`` and
@@ -155,8 +152,6 @@ def _joint_labels(graph: BipartiteGraph, labels: tuple[Any, Any]) -> tuple[Array
 
 
 def _inside(graph: BipartiteGraph, users: Array, items: Array) -> float:
-    from ._solver import _kernels
+    from ._solver.blocks import inside_weight
 
-    return float(
-        _kernels.inside_weight(graph.user_ptr, graph.user_items, graph.user_weights, users, items, 0, graph.n_users)
-    )
+    return inside_weight(graph, users, items)

@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from baco._mapped import drop_pages
+from baco.graph import BipartiteGraph
+
 Result = TypeVar("Result")
 
 #: Edges per range: enough work to hide the cost of handing it to a thread, small enough to balance cores.
@@ -46,3 +49,17 @@ def run_blocks(work: Callable[[int, int], Result], blocks: Sequence[tuple[int, i
         return [work(start, stop) for start, stop in blocks]
     with ThreadPoolExecutor(min(n_jobs, len(blocks))) as pool:
         return list(pool.map(lambda block: work(*block), blocks))
+
+
+def inside_weight(graph: BipartiteGraph, users: np.ndarray[Any, Any], items: np.ndarray[Any, Any]) -> float:
+    """Edge weight inside clusters; of a mapped graph no more than a block stays in memory."""
+    from . import _kernels
+
+    total = 0.0
+    for start, stop in edge_blocks(graph.user_ptr):
+        part = (graph.user_ptr, graph.user_items, graph.user_weights)
+        total += float(_kernels.inside_weight(*part, users, items, start, stop))
+        for array in part[1:]:
+            if array.size:
+                drop_pages(array, int(graph.user_ptr[start]), int(graph.user_ptr[stop]))
+    return total

@@ -9,6 +9,7 @@ import numpy as np
 from baco.graph import BipartiteGraph
 
 from . import _kernels
+from .blocks import inside_weight
 from .sweeps import Sweep
 
 Array = np.ndarray[Any, Any]
@@ -55,11 +56,7 @@ def sweep_dirty(
     sweeps = []
     for _ in range(max_sweeps):
         moves = sum(_move_due(side, other, gamma / norm, n_labels) for side, other in ((users, items), (items, users)))
-        inside = float(
-            _kernels.inside_weight(
-                graph.user_ptr, graph.user_items, graph.user_weights, users.labels, items.labels, 0, graph.n_users
-            )
-        )
+        inside = inside_weight(graph, users.labels, items.labels)
         volumes = [np.bincount(side.labels, side.mass, minlength=n_labels) for side in (users, items)]
         rows = [np.unique(side.labels).size for side in (users, items)]
         sweeps.append(Sweep(moves, rows[0], rows[1], inside, float(np.sum(volumes[0] * volumes[1])) / norm))

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from baco import _growth
+from baco._codes import Anchors
 from baco.codebook import Codebook
 from baco.graph import BipartiteGraph
 
 from .growth import sweep_dirty
 from .problem import Problem
 
-if TYPE_CHECKING:
-    from baco.cluster import BACO
-
 Array = np.ndarray[Any, Any]
 
 
-def grow(model: BACO, new: BipartiteGraph) -> dict[str, Any]:
-    """New values of the model's attributes; the model itself is left alone."""
-    book = model.codebook_
+def grow(
+    book: Codebook,
+    old: BipartiteGraph,
+    new: BipartiteGraph,
+    labels: tuple[Array, Array],
+    *,
+    gamma: float,
+    weights: Any,
+    max_sweeps: int,
+) -> dict[str, Any]:
+    """New values of a fitted model's attributes, from its codebook, interactions and labels; these are left alone."""
     anchors = book.anchors
     assert anchors is not None  # every fit makes them
-    graph, users, items = _growth.join_logs(model.graph_, new)
+    graph, users, items = _growth.join_logs(old, new)
     if "array" in anchors.schemes and graph.n_users + graph.n_items > book.n_users + book.n_items:
         raise ValueError("balance weights were given as arrays, which new ids do not have; fit again on the whole log")
-    problem = Problem(graph, model.weights)
+    problem = Problem(graph, weights)
     # an identity map has no resolution: newcomers then go where most of their edges go
-    gamma = model.gamma_ if np.isfinite(model.gamma_) else 0.0
+    gamma = gamma if np.isfinite(gamma) else 0.0
     anchors = replace(anchors, scale=gamma / problem.norm)
-    labels = _start(book, anchors, graph, (model.row_labels_, model.column_labels_))
+    labels = _start(book, anchors, graph, labels)
     masses = (problem.user_mass, problem.item_mass)
-    labels, touched, sweeps = sweep_dirty(graph, masses, gamma, problem.norm, labels, (users, items), model.max_sweeps)
+    labels, touched, sweeps = sweep_dirty(graph, masses, gamma, problem.norm, labels, (users, items), max_sweeps)
     codes = []
     for side, own, swept, old, row_labels in (
         ("user", labels[0], touched[0], book.user_codes, anchors.user_labels),
@@ -72,17 +78,15 @@ def grow(model: BACO, new: BipartiteGraph) -> dict[str, Any]:
     }
 
 
-def _start(
-    book: Codebook, anchors: _growth.Anchors, graph: BipartiteGraph, labels: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def _start(book: Codebook, anchors: Anchors, graph: BipartiteGraph, labels: tuple[Array, Array]) -> tuple[Array, Array]:
     """Labels of all ids: the known ones' own, the new ones' as `assign` gives them, users first."""
     new_users, new_items = graph.n_users - book.n_users, graph.n_items - book.n_items
     matrix = graph.to_scipy() if new_users or new_items else None
     users, items = labels
     if matrix is not None and new_users:
-        edges = _growth._graph_or_empty(matrix[book.n_users :, : book.n_items])
+        edges = _growth.graph_or_empty(matrix[book.n_users :, : book.n_items])
         users = np.concatenate([users, _growth.place(anchors, "user", edges, items, 1)[1]])
     if matrix is not None and new_items:
-        edges = _growth._graph_or_empty(matrix[:, book.n_items :].T)
+        edges = _growth.graph_or_empty(matrix[:, book.n_items :].T)
         items = np.concatenate([items, _growth.place(anchors, "item", edges, users, 1)[1]])
     return users, items

@@ -10,7 +10,7 @@ import numpy as np
 from baco.graph import BipartiteGraph
 
 from . import _kernels
-from .blocks import edge_blocks, run_blocks
+from .blocks import edge_blocks, inside_weight, run_blocks
 from .search import Found, find_gamma
 from .sweeps import Engine, Sweep
 from .weights import balance_weights
@@ -118,9 +118,7 @@ class Problem:
             return 0.0  # only singletons are found at an infinite resolution, and none has both sides
         graph = self.graph
         n_labels = int(max(users.max(), items.max())) + 1
-        inside = float(
-            _kernels.inside_weight(graph.user_ptr, graph.user_items, graph.user_weights, users, items, 0, graph.n_users)
-        )
+        inside = inside_weight(graph, users, items)
         user_volume = np.bincount(users, self.user_mass, minlength=n_labels)
         item_volume = np.bincount(items, self.item_mass, minlength=n_labels)
         return inside - gamma / self.norm * float(np.sum(user_volume * item_volume))

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def csr_tensor(pointer: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -32,6 +33,20 @@ class ConstantProduct(torch.autograd.Function):
     def forward(ctx: Any, matrix: Tensor, transposed: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(transposed)
         return matrix @ rows
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+        (transposed,) = ctx.saved_tensors
+        return None, None, transposed @ grad.contiguous()
+
+
+class MeanOfRows(torch.autograd.Function):
+    """Means of the rows (n, m) of a table, each row named by a code; the gradient is ``transposed @ grad``."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, transposed: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(transposed)
+        return F.embedding_bag(rows, table, mode="mean")
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
