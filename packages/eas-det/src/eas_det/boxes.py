@@ -62,9 +62,7 @@ def load_boxes(path: str | PathLike[str]) -> NDArray[Any]:
         raise DecodeError(path, 0, f"not a readable .npy of boxes ({error})") from None
     if not isinstance(array, np.ndarray) or array.dtype.names is None or array.ndim != 1:
         kind = f"shape {array.shape}, dtype {array.dtype}" if isinstance(array, np.ndarray) else "an archive"
-        raise DecodeError(
-            path, 0, f"holds {kind}; expected one-dimensional records with fields t, x, y, w, h, class_id"
-        )
+        raise DecodeError(path, 0, f"holds {kind}; expected records with fields t, x, y, w, h, class_id")
     return _by_name(path, array)
 
 
@@ -105,7 +103,7 @@ def clean_boxes(
         boxes: records with the fields of BOX_DTYPE.
         sensor_size: (width, height) of the frame.
         min_side: boxes with a shorter side after cropping are dropped, pixels.
-        max_width_fraction: boxes wider than this share of the frame are dropped (Gen1 has faulty ones); None keeps them.
+        max_width_fraction: boxes wider than this share of the frame are dropped (Gen1 has faulty ones); None: none.
     Returns:
         New records; the given ones stay as they are.
     """
@@ -133,8 +131,8 @@ def filter_boxes(
 ) -> NDArray[Any]:
     """The boxes that the evaluation of Gen1 and 1 Mpx counts, by the thresholds that the field uses (RVT's).
 
-    Kept: t > skip_us, w² + h² >= d², w >= s and h >= s, with (d, s) = (30, 10) for Gen1, (60, 20) for 1 Mpx, and half of
-    that for 1 Mpx at half resolution. To be applied to labels and detections alike. The evaluator of Prophesee's own
+    Kept: t > skip_us, w² + h² >= d², w >= s and h >= s, with (d, s) = (30, 10) for Gen1, (60, 20) for 1 Mpx, and half
+    of that for 1 Mpx at half resolution. To be applied to labels and detections alike. The evaluator of Prophesee's own
     toolbox has d and s the other way round.
 
     Raises:

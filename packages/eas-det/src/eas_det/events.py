@@ -133,7 +133,7 @@ class Events:
     @classmethod
     def concatenate(cls, parts: Iterable[Events], sensor_size: tuple[int, int] | None = None) -> Events:
         """Stretches that follow one another; ValueError when one begins before the last one ended."""
-        parts = [part for part in parts]
+        parts = list(parts)
         if sensor_size is None:
             sizes = {part.sensor_size for part in parts if part.sensor_size is not None}
             if len(sizes) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DecodeError
-from ..events import Events
+from eas_det.errors import DecodeError
+from eas_det.events import Events
+
 from ._sniff import read_header
 from ._source import CHUNK, BytesSource, Defects, outputs
 
@@ -53,7 +55,7 @@ class DatSource(BytesSource):
         if self._epochs is None:
             found, epoch = [(0, 0)], 0
             places = np.unique(np.linspace(0, max(self._count - 1, 0), _PROBES).astype(np.int64)).tolist()
-            for low, high in zip(places[:-1], places[1:], strict=True):
+            for low, high in itertools.pairwise(places):
                 first = self._clock(low)
                 if self._clock(high) < first - _WRAP // 2:
                     while high - low > 1:
@@ -81,7 +83,7 @@ class DatSource(BytesSource):
         return low
 
     def _decode(self, first: int, last: int) -> tuple[Events, bool]:
-        from .._kernels import decode
+        from eas_det._kernels import decode
 
         arrays = outputs(last - first)
         width, height = self._limits
@@ -112,7 +114,7 @@ class DatSource(BytesSource):
 
     def counts(self, edges: Any, size: tuple[int, int], out: Any) -> None:
         """Add the events between edges [bins + 1] to out [bins, 2, H, W] without storing them."""
-        from .._kernels import decode
+        from eas_det._kernels import decode
 
         first = self.find(int(edges[0]))
         last = max(first, self.find(int(edges[-1])))
@@ -149,7 +151,7 @@ class StreamSource(BytesSource):
 
     def _run(self, word: int, state: Any, room: int) -> tuple[Events, int, int]:
         """Decode up to ``room`` events from ``word``; state moves on. (events, status, next word)"""
-        from .._kernels import decode
+        from eas_det._kernels import decode
 
         arrays = outputs(room)
         width, height = self._limits
@@ -160,7 +162,7 @@ class StreamSource(BytesSource):
 
     def _walk(self, word: int, state: Any, room: int) -> Iterator[tuple[Events, int, Any]]:
         """(events, word they began at, state there) up to the end or the first defect, which is reported."""
-        from .._kernels.decode import FULL
+        from eas_det._kernels.decode import FULL
 
         state = state.copy()
         while True:

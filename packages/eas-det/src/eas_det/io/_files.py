@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DecodeError
-from ..events import _ALIASES as ALIASES
-from ..events import check_size
+from eas_det.errors import DecodeError
+from eas_det.events import _ALIASES as ALIASES
+from eas_det.events import check_size
+
 from ._source import ArraySource, Defects, outputs
 
 _UNREADABLE = (
@@ -36,7 +37,7 @@ _NPZ_VERSION = 1
 
 def read_bin(path: Path, size: tuple[int, int] | None, defects: Defects, keep: bool) -> ArraySource:
     """N-MNIST and N-Caltech101: rows of 5 bytes, nothing else. The sensor is 34x34 if all fits, else 240x180."""
-    from .._kernels import decode
+    from eas_det._kernels import decode
 
     content = np.fromfile(path, np.uint8)
     if content.size % 5:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DecodeError
+from eas_det.errors import DecodeError
 
 FORMATS = ("dat", "evt2", "evt3", "bin", "es", "aedat4", "npy", "npz", "csv", "hdf5")
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DecodeError
-from ..events import Events
+from eas_det.errors import DecodeError
+from eas_det.events import Events
 
 Errors = Literal["raise", "truncate"]
 CHUNK = 1 << 20  # events

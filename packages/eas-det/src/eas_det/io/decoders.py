@@ -5,7 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from ..events import Events
+from eas_det.events import Events
+
 from .reader import open_events
 
 __all__ = [

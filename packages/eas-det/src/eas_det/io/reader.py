@@ -7,8 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import DecodeError
-from ..events import Events, Repair, check_size
+from eas_det.errors import DecodeError
+from eas_det.events import Events, Repair, check_size
+
 from ._binary import DatSource, StreamSource
 from ._files import read_aedat4, read_bin, read_csv, read_hdf5, read_npy, read_npz
 from ._sniff import FORMATS, sniff

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .._files import atomic_write
-from ..events import Events
+from eas_det._files import atomic_write
+from eas_det.events import Events
+
 from ._files import _NPZ_VERSION
 
 __all__ = ["write_dat", "write_npz"]
