@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
 from pathlib import Path
@@ -45,10 +46,10 @@ def read_bin(path: Path, size: tuple[int, int] | None, defects: Defects, keep: b
     arrays = outputs(content.size // 5)
     status, n, row = decode.ncaltech(content, keep, *arrays)
     if status:
-        reason = {decode.TIME: "time decreases; pass repair='sort' or repair='cummax'"}
-        defects.report(
-            5 * row, reason.get(status, f"row {content[5 * row + 1]}; no event of these sensors has y > 240")
-        )
+        reason = f"row {content[5 * row + 1]}; no event of these sensors has y > 240"
+        if status == decode.TIME:
+            reason = "time decreases; pass repair='sort' or repair='cummax'"
+        defects.report(5 * row, reason)
     t, x, y, p = (each[:n] for each in arrays)
     if size is None and n:
         if max(x.max(), y.max()) < 34:
@@ -96,9 +97,8 @@ def read_npz(path: Path, size: tuple[int, int] | None, defects: Defects, columns
         picked = list(_fields(path, tables[0], columns))
     arrays = [np.asarray(each) for each in picked]
     if len({each.shape for each in arrays}) > 1 or arrays[0].ndim != 1:
-        raise DecodeError(
-            path, None, f"arrays of shapes {[each.shape for each in arrays]}; expected four of one length"
-        )
+        shapes = [each.shape for each in arrays]
+        raise DecodeError(path, None, f"arrays of shapes {shapes}; expected four of one length")
     t = _microseconds(path, arrays[0], unit)
     return ArraySource("npz", (t, *arrays[1:]), size, defects)
 
@@ -130,10 +130,11 @@ def read_csv(path: Path, size: tuple[int, int] | None, defects: Defects, columns
     if table.size == 0:
         table = table.reshape(0, 4)
     values = [table[:, place] for place in range(4)]
-    t = _microseconds(
-        path, values[0] if _has_fraction(values[0]) or unit != "auto" else _whole(path, "t", values[0]), unit
-    )
-    return ArraySource("csv", (t, *(_whole(path, k, v) for k, v in zip("xyp", values[1:], strict=True))), size, defects)
+    t, *rest = values
+    if unit == "auto" and not _has_fraction(t):
+        t = _whole(path, "t", t)
+    whole = [_whole(path, key, each) for key, each in zip("xyp", rest, strict=True)]
+    return ArraySource("csv", (_microseconds(path, t, unit), whole[0], whole[1], whole[2]), size, defects)
 
 
 def read_hdf5(path: Path, size: tuple[int, int] | None, defects: Defects, unit: str) -> ArraySource:
@@ -142,10 +143,8 @@ def read_hdf5(path: Path, size: tuple[int, int] | None, defects: Defects, unit: 
         import h5py
     except ImportError:
         raise ImportError("HDF5 files need h5py: pip install 'eas-det[hdf5]'") from None
-    try:
+    with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401 - registers the filters that event data sets are compressed with
-    except ImportError:
-        pass
     try:
         file = h5py.File(path, "r")
         group = next((file[name] for name in ("events", "CD/events", "/") if _has_arrays(file, name)), None)
