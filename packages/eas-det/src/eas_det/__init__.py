@@ -16,17 +16,31 @@ from .representations import event_count, micro_counts, stacked_histogram, time_
 
 if TYPE_CHECKING:
     from .representations import LearnedKernelVoxel, PackedEvents, bin_batch, letterbox, pack
+    from .sampler import (
+        ARSNNSampler,
+        CountEmbedding,
+        RSNNEmbedding,
+        SamplerOutput,
+        SNNEmbedding,
+        sampling_intervals,
+        to_steps,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BOX_DTYPE",
     "EVENT_DTYPE",
+    "ARSNNSampler",
+    "CountEmbedding",
     "DecodeError",
     "EventReader",
     "Events",
     "LearnedKernelVoxel",
     "PackedEvents",
+    "RSNNEmbedding",
+    "SNNEmbedding",
+    "SamplerOutput",
     "__version__",
     "bin_batch",
     "clean_boxes",
@@ -38,9 +52,11 @@ __all__ = [
     "micro_counts",
     "open_events",
     "pack",
+    "sampling_intervals",
     "save_boxes",
     "stacked_histogram",
     "time_surface",
+    "to_steps",
     "voxel_cube",
     "voxel_grid",
     "write_dat",
@@ -49,6 +65,13 @@ __all__ = [
 
 # torch takes a second to load, and reading recordings does not need it
 _LATER = {
+    "ARSNNSampler": "sampler",
+    "CountEmbedding": "sampler",
+    "RSNNEmbedding": "sampler",
+    "SNNEmbedding": "sampler",
+    "SamplerOutput": "sampler",
+    "sampling_intervals": "sampler",
+    "to_steps": "sampler",
     "LearnedKernelVoxel": "representations",
     "PackedEvents": "representations",
     "bin_batch": "representations",
