@@ -13,6 +13,16 @@ from spk_neurons import surrogate as shapes
 Order = Literal["newest_first", "oldest_first"]
 
 
+class OpenRectangle(Rectangle):
+    """Rectangle that is zero at its two edges, as in the published code; the one of spk-neurons is 1 there.
+
+    It matters where potentials are round numbers, as in hand-made examples.
+    """
+
+    def derivative(self, u: Tensor) -> Tensor:
+        return (u.abs() < self.alpha / 2).to(u.dtype) / self.alpha
+
+
 class _Fire(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, threshold: float, surrogate: Surrogate) -> Tensor:
@@ -36,7 +46,7 @@ def find_surrogate(surrogate: str | Surrogate) -> Surrogate:
     if isinstance(surrogate, Surrogate):
         return surrogate
     if surrogate in ("rect", "rectangle"):
-        return Rectangle(1.0)
+        return OpenRectangle(1.0)
     named = {name.lower(): getattr(shapes, name) for name in shapes.__all__ if name != "Surrogate"}
     if surrogate.lower() not in named:
         raise ValueError(f"surrogate={surrogate!r} given; expected rect, {', '.join(sorted(named))}, or an object")
@@ -52,7 +62,7 @@ def stack(channels: int, out: int, kernel_size: int, depth: int) -> nn.Sequentia
 
 
 def initialise(conv_in: nn.Module, conv_rec: nn.Module | None) -> None:
-    """Input weights orthogonal with gain sqrt 2, recurrent ones Kaiming-uniform with gain 1; biases as PyTorch has it."""
+    """Input weights orthogonal with gain sqrt 2, recurrent ones Kaiming-uniform with gain 1; biases: PyTorch."""
     for layer in conv_in.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.orthogonal_(layer.weight, 2**0.5)

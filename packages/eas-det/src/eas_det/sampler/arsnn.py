@@ -54,7 +54,7 @@ class ARSNNSampler(nn.Module):
         threshold: firing threshold, > 0.
         v_reset: potential after a spike; None subtracts the threshold instead.
         readout: "sum" of u over the interval, its average "avg", or the "last" u.
-        sat: spike-aware training: the sample is s_t A, so the gradient knows how near the spike was. No effect forwards.
+        sat: spike-aware training: the sample is s_t A, so the gradient knows how near the spike was; no effect forward.
             "near_miss" lets silent pixels near the threshold feel that gradient too: a variant of ours, unpublished.
         rpd: residual potential dropout: what is left when the bins end is dropped, in training and after it.
         order: "newest_first" as published: step 0 sees the bin nearest to the label. "oldest_first" for streams.
