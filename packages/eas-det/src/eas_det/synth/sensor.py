@@ -184,8 +184,8 @@ def _grown(run: Callable[..., int]) -> tuple[NDArray[Any], NDArray[Any], NDArray
 
 def _assemble(parts: list[Any], size: tuple[int, int], start: int = 0) -> Events:
     t, pixel, p = (np.concatenate(each) for each in zip(*parts, strict=True))
-    # whole microseconds, as cameras have them; a tiny push keeps 0.3 s from becoming 299999 us
-    when = np.floor(t * 1e6 + 1e-6).astype(np.int64) + start
+    # whole microseconds, as cameras have them
+    when = np.rint(t * 1e6).astype(np.int64) + start
     order = np.argsort(when, kind="stable")
     when, pixel = when[order], pixel[order]
     x, y = (pixel % size[0]).astype(np.uint16), (pixel // size[0]).astype(np.uint16)

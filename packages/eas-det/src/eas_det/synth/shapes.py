@@ -54,8 +54,8 @@ LEVELS = {
 
 
 class Clip(NamedTuple):
-    """One clip. boxes: BOX_DTYPE, time-sorted, cut to the frame. Arrays beside them, one value a box: ignore (it made too
-    few events to be found), visible (share of the object in the frame that nothing in front covers), speed (px/s)."""
+    """One clip. boxes: BOX_DTYPE, time-sorted, cut to the frame. Arrays beside them, one value a box: ignore (it made too few
+    events to be found), visible (share of it in the frame that nothing in front covers), speed (px/s)."""
 
     events: Events
     boxes: NDArray[Any]
@@ -76,8 +76,8 @@ class EventShapes:
         changes: fields of the Level to replace, such as size=(64, 64).
     Raises:
         ValueError: an unknown level.
-    Source: our own; the sensor follows ESIM and v2e. Boxes are those of the whole shape, cut to the frame: what an object
-        in front covers is not cut away but told in ``visible``.
+    Source: our own; the sensor follows ESIM and v2e. Boxes are those of the whole shape, cut to the frame: what an
+        object in front covers is not cut away but told in ``visible``.
     """
 
     def __init__(self, level: str | Level = "medium", n: int = 1000, seed: int = 0, **changes: Any) -> None:
@@ -202,9 +202,7 @@ def make_dataset(
     if about.exists():
         there = json.loads(about.read_text(encoding="utf-8"))
         if there.get("digest") != shapes.digest:
-            raise ValueError(
-                f"{folder} holds a data set of other settings ({there.get('digest')}); name another folder"
-            )
+            raise ValueError(f"{folder} holds a data set of other settings; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(about) as file:
         json.dump(settings, file, indent=2)
