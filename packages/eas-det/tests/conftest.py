@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,13 @@ def encode_bin(events: Events) -> bytes:
     for t, x, y, p in zip(events.t.tolist(), events.x.tolist(), events.y.tolist(), events.p.tolist(), strict=True):
         out += bytes([x, y, p << 7 | t >> 16 & 127, t >> 8 & 255, t & 255])
     return bytes(out)
+
+
+@pytest.fixture
+def recipes() -> SimpleNamespace:
+    """The makers above: tests cannot import this file."""
+    makers = (make_events, encode_evt2, encode_evt3, encode_es, encode_bin)
+    return SimpleNamespace(**{each.__name__: each for each in makers})
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import make_events
 
 from eas_det import DecodeError, Events, load_boxes, make_boxes, open_events, save_boxes
 
@@ -46,8 +46,8 @@ def survive(path: Path, form: str, content: bytes, errors: str) -> bool:
 
 
 @pytest.mark.parametrize("form", ["dat", "evt2", "evt3", "es", "bin", "npy", "npz", "csv", "hdf5"])
-def test_flipped_bytes(form: str, recordings: Callable[[Events], dict[str, Path]]) -> None:
-    paths = recordings(make_events(120))
+def test_flipped_bytes(recipes: SimpleNamespace, form: str, recordings: Callable[[Events], dict[str, Path]]) -> None:
+    paths = recordings(recipes.make_events(120))
     if form not in paths:
         pytest.skip("h5py is not installed")
     content = paths[form].read_bytes()
@@ -60,15 +60,12 @@ def test_flipped_bytes(form: str, recordings: Callable[[Events], dict[str, Path]
 
 
 @pytest.mark.data
-def test_flipped_bytes_of_aedat4(
-    tmp_path: Path, spk_data: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("aedat")
+def test_flipped_bytes_of_aedat4(tmp_path: Path, spk_data: Callable[[str], Path]) -> None:
+    pytest.importorskip("lz4")
     content = spk_data("events/sample.aedat4").read_bytes()[:60_000]
     rng = np.random.default_rng(6)
     outcomes = [survive(tmp_path / "a.aedat4", "aedat4", damage(content, rng), "truncate") for _ in range(FLIPS)]
-    capfd.readouterr()  # the library prints its panics
-    assert sum(outcomes) > 0
+    assert 0 < sum(outcomes) < FLIPS
 
 
 def test_random_bytes_as_any_format(tmp_path: Path) -> None:

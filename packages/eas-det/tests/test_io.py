@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import encode_evt2, encode_evt3, make_events
 
 from eas_det import DecodeError, Events, micro_counts, open_events, write_dat, write_npz
 from eas_det.io import decode_dat, decode_evt3
@@ -29,7 +29,7 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_real_files_decode_to_their_known_counts(name: str, spk_data: Callable[[str], Path]) -> None:
     if name.endswith("aedat4"):
-        pytest.importorskip("aedat")
+        pytest.importorskip("lz4")
     form, count, first, last, on, size = KNOWN[name]
     reader = open_events(spk_data(f"events/{name}"))
     events = reader.read()
@@ -94,29 +94,31 @@ def test_slices_are_what_a_mask_gives(events: Events, recordings: Recordings, mo
         assert (limited.t_first, limited.t_last) == (expected.t[0], expected.t[-1])
 
 
-def test_many_events_at_one_time_are_not_lost_at_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_events_at_one_time_are_not_lost_at_a_checkpoint(
+    recipes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("eas_det.io._binary.CHUNK", 160)
     t = np.repeat([10, 20, 30], 100)
     events = Events(t, np.arange(300) % 34, np.arange(300) // 34, np.ones(300, int), (34, 34))
     path = tmp_path / "a.raw"
-    path.write_bytes(encode_evt3(events))
+    path.write_bytes(recipes.encode_evt3(events))
     reader = open_events(path)
     for when in (10, 20, 30):
         assert len(reader.slice(when, when + 1)) == 100
 
 
 @pytest.mark.parametrize("form", ["dat", "evt2", "evt3"])
-def test_expelliarmus_reads_and_writes_the_same(form: str, tmp_path: Path) -> None:
+def test_expelliarmus_reads_and_writes_the_same(recipes: SimpleNamespace, form: str, tmp_path: Path) -> None:
     pytest.importorskip("expelliarmus")
     from expelliarmus import Wizard
 
-    events = make_events(30_000, (640, 480), span=2_000_000)
+    events = recipes.make_events(30_000, (640, 480), span=2_000_000)
     suffix = "dat" if form == "dat" else "raw"
     ours, theirs = tmp_path / f"ours.{suffix}", tmp_path / f"theirs.{suffix}"
     if form == "dat":
         write_dat(ours, events)
     else:
-        ours.write_bytes({"evt2": encode_evt2, "evt3": encode_evt3}[form](events))
+        ours.write_bytes({"evt2": recipes.encode_evt2, "evt3": recipes.encode_evt3}[form](events))
     read = Wizard(encoding=form).read(str(ours))
     assert Events.from_structured(read, (640, 480)) == events
     records = events.to_structured(read.dtype)
@@ -131,6 +133,15 @@ def test_expelliarmus_decodes_the_sample_alike(spk_data: Callable[[str], Path]) 
 
     path = spk_data("events/evt2_sample.raw")
     assert Events.from_structured(Wizard(encoding="evt2").read(str(path)), (640, 480)) == open_events(path).read()
+
+
+@pytest.mark.data
+def test_the_library_aedat_reads_the_sample_alike(spk_data: Callable[[str], Path]) -> None:
+    aedat = pytest.importorskip("aedat")
+    pytest.importorskip("lz4")
+    path = spk_data("events/sample.aedat4")
+    parts = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
+    assert Events.from_structured(np.concatenate(parts), (320, 240)) == open_events(path).read()
 
 
 def test_dat_without_header_or_with_one(events: Events, tmp_path: Path) -> None:
@@ -156,10 +167,10 @@ def test_the_32_bit_clock_is_unwrapped_everywhere(tmp_path: Path) -> None:
     assert np.array_equal(counts, micro_counts(events, 7, int(t[100]), int(t[8000])))
 
 
-def test_evt3_clock_wraps_after_16_seconds(tmp_path: Path) -> None:
-    events = make_events(20_000, (1280, 720), span=60_000_000)
+def test_evt3_clock_wraps_after_16_seconds(recipes: SimpleNamespace, tmp_path: Path) -> None:
+    events = recipes.make_events(20_000, (1280, 720), span=60_000_000)
     path = tmp_path / "a.raw"
-    path.write_bytes(encode_evt3(events))
+    path.write_bytes(recipes.encode_evt3(events))
     assert decode_evt3(path) == events
 
 
@@ -204,7 +215,7 @@ def test_a_reader_travels_to_another_process(events: Events, recordings: Recordi
 
 
 @pytest.mark.parametrize("form", ["dat", "evt2", "npz", "csv"])
-def test_time_that_goes_back(form: str, tmp_path: Path) -> None:
+def test_time_that_goes_back(recipes: SimpleNamespace, form: str, tmp_path: Path) -> None:
     t = np.array([100, 300, 200, 400])
     wrong = Events.trusted(t, np.arange(4, dtype="u2"), np.arange(4, dtype="u2"), np.ones(4, "u1"), (8, 8))
     path = tmp_path / f"a.{'raw' if form == 'evt2' else form}"
@@ -213,7 +224,7 @@ def test_time_that_goes_back(form: str, tmp_path: Path) -> None:
         words = np.column_stack([t, wrong.x.astype(int) | wrong.y.astype(int) << 14 | 1 << 28]).astype("<u4")
         path.write_bytes(path.read_bytes()[:-8] + words.tobytes())
     elif form == "evt2":
-        path.write_bytes(encode_evt2(wrong))
+        path.write_bytes(recipes.encode_evt2(wrong))
     elif form == "npz":
         np.savez(path, t=t, x=wrong.x, y=wrong.y, p=wrong.p)
     else:
@@ -246,7 +257,7 @@ def test_defects_name_the_byte(events: Events, tmp_path: Path) -> None:
         open_events(path).read()
     assert caught.value.offset == start + 8 * 50
     assert pickle.loads(pickle.dumps(caught.value)).offset == caught.value.offset
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="outside 34x34"):
         assert open_events(path, errors="truncate").read() == events[:50]
 
 
@@ -278,13 +289,13 @@ def test_foreign_files_are_refused_in_one_line(name: str, content: bytes, words:
     assert str(path) in str(caught.value)
 
 
-def test_arguments_are_checked(tmp_path: Path) -> None:
+def test_arguments_are_checked(recipes: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         open_events(tmp_path / "nothing.dat")
     with pytest.raises(IsADirectoryError):
         open_events(tmp_path)
     path = tmp_path / "a.dat"
-    write_dat(path, make_events(5))
+    write_dat(path, recipes.make_events(5))
     for wrong in (
         {"format": "avi"}, {"errors": "ignore"}, {"repair": "yes"}, {"columns": "txy"}, {"time_unit": "h"},
         {"chunk_us": 0}, {"t_range": (5, 1)}, {"sensor_size": (0, 5)},

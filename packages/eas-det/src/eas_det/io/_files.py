@@ -1,4 +1,4 @@
-"""N-MNIST and N-Caltech101 .bin, npy, npz, csv, HDF5, AEDAT4: read into arrays, or mapped."""
+"""N-MNIST and N-Caltech101 .bin, npy, npz, csv, HDF5: read into arrays, or mapped."""
 
 from __future__ import annotations
 
@@ -188,52 +188,6 @@ def _has_arrays(file: Any, name: str) -> bool:
         return False
     found = [next((group[alias] for alias in ALIASES[key] if alias in group), None) for key in "txyp"]
     return all(isinstance(each, h5py.Dataset) for each in found)
-
-
-def read_aedat4(path: Path, size: tuple[int, int] | None, defects: Defects) -> ArraySource:
-    """Polarity events of the first stream that holds any; frames, triggers and inertial samples are left out."""
-    try:
-        import aedat
-    except ImportError:
-        raise ImportError("AEDAT4 files need the package aedat: pip install 'eas-det[aedat]'") from None
-    parts: list[Any] = []
-    try:
-        decoder = aedat.Decoder(path)
-        streams = {key: each for key, each in decoder.id_to_stream().items() if each.get("type") == "events"}
-        if not streams:
-            raise DecodeError(path, None, "the file has no stream of events")
-        chosen = min(streams)
-        if size is None:
-            size = check_size((streams[chosen]["width"], streams[chosen]["height"]))
-    except DecodeError:
-        raise
-    except BaseException as error:
-        raise _translated(path, error) from None
-    packets = iter(decoder)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except BaseException as error:
-            translated = _translated(path, error)
-            defects.report(None, translated.reason)
-            break
-        if "events" in packet and packet.get("stream_id") == chosen:
-            parts.append(packet["events"])
-    if parts:
-        events = np.concatenate(parts)
-        arrays: tuple[Any, ...] = tuple(events[name] for name in ("t", "x", "y", "on"))
-    else:
-        arrays = outputs(0)
-    return ArraySource("aedat4", (arrays[0], arrays[1], arrays[2], arrays[3]), size, defects)
-
-
-def _translated(path: Path, error: BaseException) -> DecodeError:
-    """The decoder's own errors, and the panics of its compiled part, which derive from BaseException alone."""
-    if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-        return DecodeError(path, None, f"not readable as AEDAT4: {error}")
-    raise error
 
 
 def _fields(path: Path, array: Any, columns: str) -> tuple[Any, Any, Any, Any]:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from eas_det.errors import DecodeError
 from eas_det.events import Events, Repair, check_size
 
+from ._aedat4 import read_aedat4
 from ._binary import DatSource, StreamSource
-from ._files import read_aedat4, read_bin, read_csv, read_hdf5, read_npy, read_npz
+from ._files import read_bin, read_csv, read_hdf5, read_npy, read_npz
 from ._sniff import FORMATS, sniff
 from ._source import ArraySource, Defects, Errors, Source
 

@@ -54,8 +54,12 @@ LEVELS = {
 
 
 class Clip(NamedTuple):
-    """One clip. boxes: BOX_DTYPE, time-sorted, cut to the frame. Arrays beside them, one value a box: ignore (it made too few
-    events to be found), visible (share of it in the frame that nothing in front covers), speed (px/s)."""
+    """One clip.
+
+    events: on a sensor of the level's size. boxes: BOX_DTYPE, sorted by time, cut to the frame; the arrays beside them
+    have one value a box. ignore: it made too few events to be found. visible: share of it, in the frame, that nothing
+    in front covers. speed: pixels per second. scene: what was filmed.
+    """
 
     events: Events
     boxes: NDArray[Any]
@@ -185,7 +189,7 @@ def _labels(scene: Scene, level: Level, light: Events) -> tuple[Any, Any, Any, A
 def make_dataset(
     level: str | Level, n: int, out: str | PathLike[str], seed: int = 0, *, progress: bool = True, **changes: Any
 ) -> Path:
-    """Write clips as ``clip_00000_td.dat`` with ``clip_00000_bbox.npy``, and ``dataset.json``; goes on where it stopped.
+    """Write clips as ``clip_00000_td.dat`` with ``clip_00000_bbox.npy``, and ``dataset.json``; goes on where it ended.
 
     Returns:
         The folder.
