@@ -127,7 +127,7 @@ def recordings(tmp_path: Path) -> Callable[[Events], dict[str, Path]]:
         with h5py.File(paths["hdf5"], "w") as file:
             group = file.create_group("events")
             for key in "txyp":
-                group.create_dataset(key, data=getattr(events, key), chunks=(256,), compression="gzip")
+                group.create_dataset(key, data=getattr(events, key), chunks=(64,), maxshape=(None,), compression="gzip")
             group["width"], group["height"] = events.sensor_size
         return paths
 

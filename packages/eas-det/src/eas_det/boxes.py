@@ -58,7 +58,9 @@ def load_boxes(path: str | PathLike[str]) -> NDArray[Any]:
     try:
         # mapped first: a header that promises more than the file holds is refused before anything is allocated
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged header makes numpy raise almost anything
         raise DecodeError(path, 0, f"not a readable .npy of boxes ({error})") from None
     if not isinstance(array, np.ndarray) or array.dtype.names is None or array.ndim != 1:
         kind = f"shape {array.shape}, dtype {array.dtype}" if isinstance(array, np.ndarray) else "an archive"

@@ -53,7 +53,7 @@ def read_aedat4(path: Path, size: tuple[int, int] | None, defects: Defects) -> A
             defects.report(place, f"a packet cannot be read: {error}")
             break
         place += 8 + packed
-    if chosen is None and not parts:
+    if not parts:
         raise DecodeError(path, None, "the file has no packet of events")
     events = np.concatenate(parts)
     fields = events["t"], events["x"], events["y"], events["p"]

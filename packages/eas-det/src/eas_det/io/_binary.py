@@ -188,7 +188,7 @@ class StreamSource(BytesSource):
             self._index = index
         return self._index
 
-    def chunks(self, since: int | None = None, room: int = CHUNK) -> Iterator[Events]:
+    def chunks(self, since: int | None = None, room: int | None = None) -> Iterator[Events]:
         word, state = 0, self._first_state()
         if since is not None:
             index = self._indexed()
@@ -196,7 +196,7 @@ class StreamSource(BytesSource):
             place = max(0, _before(index, since))
             if index:
                 word, state = index[place][0], index[place][1]
-        for events, _, _ in self._walk(word, state, room):
+        for events, _, _ in self._walk(word, state, room or CHUNK):
             if len(events):
                 yield events
 
