@@ -1,0 +1,1 @@
+"""Compiled loops; imported where they are used, since numba takes a second to load."""

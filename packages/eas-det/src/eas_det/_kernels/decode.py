@@ -1,0 +1,290 @@
+"""Decoders, one pass over the bytes: every read is checked against the size, every pixel against the sensor.
+
+Each returns how far it came and why it stopped; the words for a person are in ``eas_det.io``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+OK, TIME, PIXEL, TYPE, FULL, POLARITY = 0, 1, 2, 3, 4, 5
+HALF = 1 << 31
+WRAP = 1 << 32
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _u32(b: Any, i: int) -> Any:
+    return np.int64(b[i]) | np.int64(b[i + 1]) << 8 | np.int64(b[i + 2]) << 16 | np.int64(b[i + 3]) << 24
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def dat(b: Any, n: int, width: int, height: int, previous: int, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
+    """``n`` records of 8 bytes. ``previous``: time of the event before, -1 at the start; carries the wraps.
+
+    ``keep``: take decreasing times as they are (somebody repairs them after).
+    Returns (status, index of the first bad record or n, time of the last event).
+    """
+    n = min(n, b.size // 8, t.size)
+    epoch = previous // WRAP * WRAP if previous >= 0 else 0
+    last = previous
+    for i in range(n):
+        word = _u32(b, 8 * i + 4)
+        now = epoch + _u32(b, 8 * i)
+        if now < last:
+            if now < last - HALF:
+                epoch += WRAP
+                now += WRAP
+            elif not keep:
+                return TIME, i, last
+        column = word & 0x3FFF
+        row = (word >> 14) & 0x3FFF
+        if column >= width or row >= height:
+            return PIXEL, i, last
+        t[i] = now
+        x[i] = column
+        y[i] = row
+        p[i] = (word >> 28) & 1
+        last = now
+    return OK, n, last
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def dat_counts(b: Any, n: int, width: int, height: int, previous: int, edges: Any, out: Any) -> Any:
+    """Records straight to counts [bins, 2, height, width]; edges: [bins + 1] microseconds. No event is stored."""
+    n = min(n, b.size // 8)
+    epoch = previous // WRAP * WRAP if previous >= 0 else 0
+    last = previous
+    bins = out.shape[0]
+    plane = width * height
+    flat = out.reshape(-1)
+    m = 0
+    base = 0
+    until = edges[1]
+    for i in range(n):
+        word = _u32(b, 8 * i + 4)
+        now = epoch + _u32(b, 8 * i)
+        if now < last:
+            if now < last - HALF:
+                epoch += WRAP
+                now += WRAP
+            else:
+                return TIME, i, last
+        column = word & 0x3FFF
+        row = (word >> 14) & 0x3FFF
+        if column >= width or row >= height:
+            return PIXEL, i, last
+        last = now
+        if now >= until:
+            while m < bins and now >= edges[m + 1]:
+                m += 1
+            if m == bins:
+                break
+            until = edges[m + 1]
+            base = m * 2 * plane
+        if now >= edges[0]:
+            flat[base + ((word >> 28) & 1) * plane + row * width + column] += 1
+    return OK, n, last
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
+    """EVT2 words of 4 bytes from word ``start``. state: [epoch + high time (-1: not seen), last time].
+
+    Returns (status, events written, next word).
+    """
+    words = b.size // 4
+    high, last = state[0], state[1]
+    room = t.size
+    n = 0
+    i = start
+    status = OK
+    while i < words:
+        word = _u32(b, 4 * i)
+        kind = word >> 28
+        if kind < 2:
+            if high >= 0:
+                if n == room:
+                    status = FULL
+                    break
+                now = high | ((word >> 22) & 63)
+                column = (word >> 11) & 0x7FF
+                row = word & 0x7FF
+                if now < last and not keep:
+                    status = TIME
+                    break
+                if column >= width or row >= height:
+                    status = PIXEL
+                    break
+                t[n] = now
+                x[n] = column
+                y[n] = row
+                p[n] = kind
+                last = now
+                n += 1
+        elif kind == 8:
+            now = (word & 0xFFFFFFF) << 6
+            span = np.int64(1) << 34
+            if high >= 0:
+                now += high // span * span
+                if now < high - span // 2:
+                    now += span
+            high = now
+        elif kind != 10 and kind != 14 and kind != 15:
+            status = TYPE
+            break
+        i += 1
+    state[0], state[1] = high, last
+    return status, n, i
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
+    """EVT3 words of 2 bytes. state: [epoch + high time (-1: not seen), low time, row (-1), base column (-1),
+    polarity, last time]. A vector is written whole or not at all. Returns as evt2."""
+    words = b.size // 2
+    high, low, row, base, polarity, last = state[0], state[1], state[2], state[3], state[4], state[5]
+    room = t.size
+    n = 0
+    i = start
+    status = OK
+    span = np.int64(1) << 24
+    while i < words:
+        word = np.int64(b[2 * i]) | np.int64(b[2 * i + 1]) << 8
+        kind = word >> 12
+        if kind == 4 or kind == 5:
+            length = 12 if kind == 4 else 8
+            if base >= 0:
+                mask = word & (0xFFF if kind == 4 else 0xFF)
+                if mask != 0 and high >= 0 and row >= 0:
+                    if n + length > room:
+                        status = FULL
+                        break
+                    now = high | low
+                    if now < last and not keep:
+                        status = TIME
+                        break
+                    if row >= height or (base + length > width and (mask >> max(width - base, 0)) != 0):
+                        status = PIXEL
+                        break
+                    column = base
+                    while mask != 0:
+                        if mask & 1:
+                            t[n] = now
+                            x[n] = column
+                            y[n] = row
+                            p[n] = polarity
+                            n += 1
+                        mask >>= 1
+                        column += 1
+                    last = now
+                base += length
+        elif kind == 2:
+            if high >= 0 and row >= 0:
+                if n == room:
+                    status = FULL
+                    break
+                now = high | low
+                column = word & 0x7FF
+                if now < last and not keep:
+                    status = TIME
+                    break
+                if column >= width or row >= height:
+                    status = PIXEL
+                    break
+                t[n] = now
+                x[n] = column
+                y[n] = row
+                p[n] = (word >> 11) & 1
+                last = now
+                n += 1
+        elif kind == 0:
+            row = word & 0x7FF
+        elif kind == 3:
+            base = word & 0x7FF
+            polarity = (word >> 11) & 1
+        elif kind == 6:
+            low = word & 0xFFF
+        elif kind == 8:
+            now = (word & 0xFFF) << 12
+            if high >= 0:
+                now += high // span * span
+                if now < high - span // 2:
+                    now += span
+            # the low part of the old time does not belong to the new one; its own word follows
+            if now != high:
+                low = 0
+            high = now
+        elif kind != 7 and kind != 10 and kind != 14 and kind != 15:
+            status = TYPE
+            break
+        i += 1
+    state[0], state[1], state[2], state[3], state[4], state[5] = high, low, row, base, polarity, last
+    return status, n, i
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def es(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
+    """Event Stream, DVS: a byte (7 bits of time difference, polarity), then x and y of 2 bytes; 0xFF adds 127 us.
+
+    state: [time]. Returns (status, events, next byte); a record cut off at the end stays unread.
+    """
+    now = state[0]
+    room = t.size
+    n = 0
+    i = start
+    status = OK
+    while i < b.size:
+        first = np.int64(b[i])
+        if first >= 0xFE:  # 0xFF: 127 us without an event; 0xFE: a reset of the stream, no event either
+            now += 127 * (first & 1)
+            i += 1
+            continue
+        if i + 5 > b.size:
+            break
+        if n == room:
+            status = FULL
+            break
+        column = np.int64(b[i + 1]) | np.int64(b[i + 2]) << 8
+        row = np.int64(b[i + 3]) | np.int64(b[i + 4]) << 8
+        if column >= width or row >= height:
+            status = PIXEL
+            break
+        now += first >> 1
+        t[n] = now
+        x[n] = column
+        y[n] = row
+        p[n] = first & 1
+        n += 1
+        i += 5
+    state[0] = now
+    return status, n, i
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def ncaltech(b: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
+    """Rows of 5 bytes; y = 240 is no event: later times move on by 2^13 us. Returns (status, events, row)."""
+    rows = min(b.size // 5, t.size)
+    shift = np.int64(0)
+    last = np.int64(-1)
+    n = 0
+    for i in range(rows):
+        j = 5 * i
+        row = b[j + 1]
+        if row == 240:
+            shift += 1 << 13
+            continue
+        if row > 240:
+            return PIXEL, n, i
+        now = shift + (np.int64(b[j + 2] & 127) << 16 | np.int64(b[j + 3]) << 8 | np.int64(b[j + 4]))
+        if now < last and not keep:
+            return TIME, n, i
+        t[n] = now
+        x[n] = b[j]
+        y[n] = row
+        p[n] = b[j + 2] >> 7
+        last = now
+        n += 1
+    return OK, n, rows
