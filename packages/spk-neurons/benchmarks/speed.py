@@ -51,7 +51,14 @@ def interleaved(
     return {k: (statistics.median(v), (max(v) - min(v)) / statistics.median(v)) for k, v in times.items()}
 
 
-def against_peers(out: Results, rounds: int) -> None:
+class Rows(Results):
+    """Rows with a promise make one table, comparisons another."""
+
+    def add(self, **row: Any) -> None:
+        super().add(table="promises" if row.get("target") else "others", **row)
+
+
+def against_peers(out: Rows, rounds: int) -> None:
     ours: dict[int, float] = {}
     for steps, n in [*SIZES, LARGE]:
         large = (steps, n) == LARGE
@@ -109,7 +116,7 @@ def against_peers(out: Results, rounds: int) -> None:
     over_time(out, rounds, ours)
 
 
-def over_time(out: Results, rounds: int, ours: dict[int, float]) -> None:
+def over_time(out: Rows, rounds: int, ours: dict[int, float]) -> None:
     ratio = ours[256] / ours[64] * (64 * 65536) / (256 * 16384)
     out.add(
         name="time(T=256) / time(T=64) at equal T N",
@@ -126,7 +133,7 @@ def over_time(out: Results, rounds: int, ours: dict[int, float]) -> None:
     )
 
 
-def own_promises(out: Results, rounds: int) -> None:
+def own_promises(out: Rows, rounds: int) -> None:
     steps, n = 64, 65536
     x = (torch.randn(steps, 64, n // 64) + 0.5).requires_grad_()
     g = torch.randn_like(x)
@@ -195,7 +202,7 @@ def own_promises(out: Results, rounds: int) -> None:
     small_calls(out)
 
 
-def threads(out: Results, rounds: int, plain: Callable[[], None]) -> None:
+def threads(out: Rows, rounds: int, plain: Callable[[], None]) -> None:
     """Two threads over one, and the same for a copy: what the memory grants."""
     a, b = torch.empty(1 << 22), torch.rand(1 << 22)
     runs: dict[str, Callable[[], Any]] = {}
@@ -241,7 +248,7 @@ def threads(out: Results, rounds: int, plain: Callable[[], None]) -> None:
     )
 
 
-def small_calls(out: Results) -> None:
+def small_calls(out: Rows) -> None:
     """What one call costs where there is next to nothing to compute: closed loops take one step at a time."""
     lif, x = LIF(), torch.randn(4, 32)
     state = lif.initial_state((4, 32))
@@ -309,7 +316,7 @@ def fresh(code: str, **environment: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def processes(out: Results) -> None:
+def processes(out: Rows) -> None:
     import tempfile
 
     streams = fresh(PEAK)
@@ -357,7 +364,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     command = "python packages/spk-neurons/benchmarks/speed.py"
-    out = Results("spk-neurons", "speed", threads=1, resume=given.part is not None, command=command)
+    out = Rows("spk-neurons", "speed", threads=1, resume=given.part is not None, command=command)
     if given.part in (None, "peers"):
         against_peers(out, given.rounds)
     if given.part in (None, "own"):
