@@ -106,22 +106,30 @@ def runners(peers: bool = True) -> dict[str, Run]:
     return found
 
 
-def floor_ms(elements: int, rounds: int) -> float:
+def clock(threads: int) -> Callable[[], float]:
+    """CPU time where one thread works, which other programs on the machine do not stretch; else the wall's."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def floor_ms(elements: int, rounds: int, now: Callable[[], float]) -> float:
     """Five streams of float32 at the copy bandwidth measured now (a copy moves two)."""
     a, b = torch.empty(elements), torch.rand(elements)
     times = []
     for _ in range(rounds + 2):
-        start = time.perf_counter()
+        start = now()
         a.copy_(b)
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return 2.5e3 * statistics.median(times[2:])
 
 
 def compare(
     steps: int, neurons: int, *, rounds: int = 7, threads: int = 1, peers: bool = True, warm_up: int = 2
 ) -> list[dict[str, Any]]:
-    """Rows {name, milliseconds, spread}, the floor first. Implementations take turns within each round."""
-    before = torch.get_num_threads()
+    """Rows {name, milliseconds, spread}, the floor first. Implementations take turns within each round.
+
+    Milliseconds are of CPU time on one thread, of wall time on several; the median of the rounds.
+    """
+    before, now = torch.get_num_threads(), clock(threads)
     torch.set_num_threads(threads)
     try:
         g = torch.Generator().manual_seed(0)
@@ -131,12 +139,12 @@ def compare(
         times: dict[str, list[float]] = {name: [] for name in runs}
         floors = []
         for i in range(rounds + warm_up):
-            floors.append(floor_ms(steps * neurons, 3))
+            floors.append(floor_ms(steps * neurons, 3, now))
             for name, run in runs.items():
                 x.grad = None
-                start = time.perf_counter()
+                start = now()
                 run(x, grad)
-                elapsed = 1e3 * (time.perf_counter() - start)
+                elapsed = 1e3 * (now() - start)
                 if i >= warm_up:
                     times[name].append(elapsed)
     finally:

@@ -180,16 +180,16 @@ def _make_alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
 def li() -> Cell:
     """v = decay v + gain x."""
     found = CELLS.get("spk_neurons.li")
-    return found if found is not None else _make_li()
+    return found if isinstance(found, Cell) else _make_li()
 
 
 def cuba(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
     """The cell of CuBaLIF for one choice of surrogate, reset and rule; made once per process."""
     found = CELLS.get(_label("cuba", kind, reset, detach, strict))
-    return found if found is not None else _make_cuba(kind, reset, detach, strict)
+    return found if isinstance(found, Cell) else _make_cuba(kind, reset, detach, strict)
 
 
 def alif(kind: int, reset: int, detach: bool, strict: bool) -> Cell:
     """The cell of ALIF for one choice of surrogate, reset and rule; made once per process."""
     found = CELLS.get(_label("alif", kind, reset, detach, strict))
-    return found if found is not None else _make_alif(kind, reset, detach, strict)
+    return found if isinstance(found, Cell) else _make_alif(kind, reset, detach, strict)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -27,9 +27,7 @@ from numba.extending import overload, register_jitable
 from torch import Tensor
 
 from spk_neurons._kernels import cpu_math, scalar, threads
-
-if TYPE_CHECKING:
-    from spk_neurons.scan import Cell
+from spk_neurons._kernels.step import Step
 
 #: neurons per block
 WIDTH = 256
@@ -114,7 +112,7 @@ def _names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{i}" for i in range(count)]
 
 
-def source(cell: Cell) -> str:
+def source(cell: Step) -> str:
     """Python text of the two blocked loops of this cell."""
     ni, ns, npar, no = cell.inputs, cell.states, cell.params, cell.outputs
     x, s, p, o = _names("x", ni), _names("s", ns), _names("p", npar), _names("o", no)
@@ -230,7 +228,7 @@ def _cache_dir() -> Path | None:
         return None
 
 
-def compile_cell(cell: Cell) -> tuple[Any, Any]:
+def compile_cell(cell: Step) -> tuple[Any, Any]:
     """The (forward, backward) kernels of a cell; compiled at first call, kept on disk where a cache is writable."""
     text = source(cell)
     digest = hashlib.sha256(
@@ -279,7 +277,7 @@ def _rows(p: Tensor, n: int) -> Tensor:
 
 
 def forward(
-    cell: Cell, xs: list[Tensor], states: list[Tensor], params: list[Tensor]
+    cell: Step, xs: list[Tensor], states: list[Tensor], params: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """xs [T, N], states [N], params 0-d or [1 or T, N] -> outputs [T, N], last states [N]."""
     steps, n = xs[0].shape
@@ -292,7 +290,7 @@ def forward(
 
 
 def backward(
-    cell: Cell, xs: list[Tensor], states: list[Tensor], params: list[Tensor], go: list[Tensor], gs: list[Tensor]
+    cell: Step, xs: list[Tensor], states: list[Tensor], params: list[Tensor], go: list[Tensor], gs: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Gradients of inputs [T, N], initial states [N] and parameters [1 or T, N]."""
     steps, n = xs[0].shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +11,14 @@ from torch import Tensor
 from spk_neurons._kernels import library
 from spk_neurons._kernels.op import _front, _inner_rank, _param, reduce_to
 from spk_neurons._kernels.problem import compute_dtype, flatten_param, varies_in_time
-
-if TYPE_CHECKING:
-    from spk_neurons.scan import Cell
+from spk_neurons._kernels.step import Step
 
 #: cells by name: an operator's schema can carry a string, not an object
-CELLS: dict[str, Cell] = {}
+CELLS: dict[str, Step] = {}
 
 
 def _eager_forward(
-    cell: Cell, xs: list[Tensor], states: list[Tensor], params: list[Tensor]
+    cell: Step, xs: list[Tensor], states: list[Tensor], params: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     outs = [torch.empty_like(xs[0]) for _ in range(cell.outputs)]
     state = list(states)
@@ -34,7 +32,7 @@ def _eager_forward(
 
 
 def _eager_backward(
-    cell: Cell, xs: list[Tensor], states: list[Tensor], params: list[Tensor], go: list[Tensor], gs: list[Tensor]
+    cell: Step, xs: list[Tensor], states: list[Tensor], params: list[Tensor], go: list[Tensor], gs: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     steps, n = xs[0].shape
     before: list[list[Tensor]] = []

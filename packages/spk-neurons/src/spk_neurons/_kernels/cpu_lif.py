@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from spk_neurons._kernels.cpu_math import JIT, STAMP, affine_row, at, copy_row, histogram_row, row, sum_row
+from spk_neurons._kernels.cpu_math import JIT, STAMP, SUMS, affine_row, at, copy_row, histogram_row, row, sum_row
 from spk_neurons._kernels.cpu_phi import PHI
 
 SOFT, HARD, NONE = 0, 1, 2
@@ -101,7 +101,7 @@ def make_forward(noisy: bool, record_h: bool, record_v: bool, moments: bool, cou
         _ = stamp
         steps = x.shape[0]
         scratch = np.empty(width, x.dtype)
-        local = np.zeros((2, channels if moments and inner == 1 and channels <= width else 1), x.dtype)
+        local = np.zeros(2 * SUMS if moments else 0, x.dtype)
         for a in range(lo, hi, width):
             b = min(a + width, hi)
             n = b - a

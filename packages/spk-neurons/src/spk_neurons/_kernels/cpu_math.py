@@ -20,6 +20,10 @@ from numba.extending import overload
 JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
+#: channels whose sums are taken together
+SUMS = 512
+
+
 def _stamp() -> int:
     text = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("c*.py")))
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
@@ -110,37 +114,53 @@ def _merge(c, count, k, x, y, total, square):
 
 
 @njit(**JIT)
+def _sum_samples(h, step, m, full, w, total, square):
+    """Sums of m channels over ``full`` samples, ``step`` apart; w [2 SUMS] is scratch memory.
+
+    Sums and sums of squares lie in one array at a constant distance: to the compiler, one array that is written.
+    """
+    zero = h.dtype.type(0)
+    k = h[:m]
+    for i in range(m):
+        w[i] = zero
+        w[i + SUMS] = zero
+    r = 0
+    while r + 4 <= full:
+        o = r * step
+        p, q = h[o : o + m], h[o + step : o + step + m]
+        u, v = h[o + 2 * step : o + 2 * step + m], h[o + 3 * step : o + 3 * step + m]
+        for i in range(m):
+            a, b, c, d = p[i] - k[i], q[i] - k[i], u[i] - k[i], v[i] - k[i]
+            w[i] += (a + b) + (c + d)
+            w[i + SUMS] += (a * a + b * b) + (c * c + d * d)
+        r += 4
+    while r < full:
+        p = h[r * step : r * step + m]
+        for i in range(m):
+            a = p[i] - k[i]
+            w[i] += a
+            w[i + SUMS] += a * a
+        r += 1
+    count = np.float64(full)
+    for i in range(m):
+        _merge(i, count, k[i], w[i], w[i + SUMS], total, square)
+
+
+@njit(**JIT)
 def sum_row(h, lo, channels, inner, local, total, square):
     """Add h and h^2 of neurons lo.. to the channel sums (float64 [C]).
 
-    Short sums run in the kernel's precision (``local`` [2, C] is their scratch memory), but of distances from the
+    Short sums run in the kernel's precision (``local`` [2 SUMS] is their scratch memory), but of distances from the
     channel's first potential: squares of large potentials would leave no digits for the variance.
     """
     n = h.shape[0]
-    zero = h.dtype.type(0)
     j = 0
     if inner == 1 and channels <= n and lo % channels == 0:
-        # whole samples, two at a time: the sums are loaded and stored half as often
-        s0, s1, k = local[0], local[1], h[:channels]
-        s0[:] = zero
-        s1[:] = zero
-        while j < n:
-            p, q = h[j : min(n, j + channels)], h[j + channels : min(n, j + 2 * channels)]
-            if q.shape[0] == channels:
-                for i in range(channels):
-                    d, e = p[i] - k[i], q[i] - k[i]
-                    s0[i] += d + e
-                    s1[i] += d * d + e * e
-                j += 2 * channels
-            else:
-                for i in range(p.shape[0]):
-                    d = p[i] - k[i]
-                    s0[i] += d
-                    s1[i] += d * d
-                j += channels
-        for i in range(channels):
-            _merge(i, (n - i + channels - 1) // channels, k[i], s0[i], s1[i], total, square)
-        return
+        # whole samples, four at a time: the sums are loaded and stored a quarter as often
+        full = n // channels
+        for c in range(0, channels, SUMS):
+            _sum_samples(h[c:], channels, min(channels - c, SUMS), full, local, total[c:], square[c:])
+        j = full * channels
     while j < n:
         c = ((lo + j) // inner) % channels
         if inner == 1:

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from spk_neurons._kernels.cpu_math import JIT, STAMP, histogram_row, sum_row
+from spk_neurons._kernels.cpu_math import JIT, STAMP, SUMS, histogram_row, sum_row
 from spk_neurons._kernels.cpu_phi import PHI
 
 SOFT, HARD, NONE = 0, 1, 2
@@ -92,7 +92,7 @@ def make_watched_forward(reset: int, strict: bool, record: bool, moments: bool, 
         decay, gain, bias, theta, level = real(decay), real(gain), real(bias), real(theta), real(level)
         one, zero = real(1), real(0)
         scratch = np.empty(width, x.dtype)
-        local = np.zeros((2, channels if moments and inner == 1 and channels <= width else 1), x.dtype)
+        local = np.zeros(2 * SUMS if moments else 0, x.dtype)
         for a in range(lo, hi, width):
             b = min(a + width, hi)
             n = b - a

@@ -152,10 +152,10 @@ def alif(
     v0 = first_tensor(None if state is None else state.v, x, rest if RESETS[reset_] == HARD else 0.0)
     if x.shape[0] == 0:
         if record or stats:
-            options = {"record": record, "stats": StatsRequest() if stats is True else (stats or None)}
             _, out = transition(
                 x, v0, 0.0, 0.0, 0.0, 1.0, 1.0, reset=reset_, detach_reset=detach_reset, fire=fire,
-                surrogate=surrogate, backend=backend, **options,
+                surrogate=surrogate, record=record, stats=StatsRequest() if stats is True else (stats or None),
+                backend=backend,
             )  # fmt: skip
             return x.clone(), out._replace(state=ALIFState(v0.clone(), b0.clone()))
         return (x.clone(), ALIFState(v0.clone(), b0.clone())) if return_state else x.clone()
