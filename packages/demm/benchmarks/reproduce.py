@@ -150,10 +150,10 @@ METHODS: dict[str, tuple[Callable[..., np.ndarray], dict[str, Any]]] = {
         spectral_na,
         {"relation_weights": "uniform", "embedding": "features"},
     ),
-    "DEMM, paper's settings": (dense, {}),
     "K-means on attributes": (kmeans_on_attributes, {}),
     "Spectral clustering, summed relations": (spectral_on_sum, {}),
     "Leiden, union of relations": (leiden_on_union, {}),
+    "DEMM, paper's settings": (dense, {}),
 }
 # what else was tried, in the same run, at the paper's alpha, beta, L and d unless it says otherwise
 STAGE2: dict[str, dict[str, Any]] = {
@@ -224,8 +224,8 @@ def main() -> None:
     data = {name: load(name) for name in PLUS}
     queue: list[tuple[str, str, int, Callable[..., Any], dict[str, Any]]] = [
         (name, method, seed, function, options)
-        for method, (function, options) in METHODS.items()
         for seed in range(arguments.seeds)
+        for method, (function, options) in METHODS.items()
         for name in data
     ]
     queue += [
