@@ -292,7 +292,7 @@ def summarise(out: Results, names: list[str]) -> None:
             mean = statistics.fmean(values)
             nmi, ari, q = (statistics.fmean(cell[key] for cell in cells) for key in ("NMI", "ARI", "modularity"))
             note = f"NMI {nmi:.1f}, ARI {ari:.1f}, mean modularity {q:.3f}{more}"
-            if method.startswith("variant"):
+            if "stability" in cells[0]:
                 note += f", stability {statistics.fmean(cell['stability'] for cell in cells):.3f}"
             if method.startswith("Leiden"):
                 note += f", {statistics.fmean(cell['clusters'] for cell in cells):.0f} clusters found"
