@@ -149,6 +149,15 @@ def test_a_relation_of_self_loops_never_wins(beta):
     assert model.relation_weights_[1] < 0.5
 
 
+def test_a_tail_after_one_or_two_hops_warns():
+    with pytest.warns(UserWarning, match="n_hops=1 with tail=True"):
+        DEMMPlus(2, n_hops=1, random_state=0).fit([ring(10)], X10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DEMMPlus(2, n_hops=1, tail=False, random_state=0).fit([ring(10)], X10)
+        DEMMPlus(2, n_hops=3, random_state=0).fit([ring(10)], X10)
+
+
 def test_isolated_nodes_keep_their_own_attributes():
     a = sp.block_diag([ring(8), sp.csr_array((2, 2))], format="csr")
     model = DEMMPlus(2, features="precomputed", dtype="float64", random_state=0).fit([a], X10)

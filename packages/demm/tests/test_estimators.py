@@ -211,6 +211,22 @@ def test_predict_refuses_what_does_not_fit(easy, change, message):
         model.predict(links, X)
 
 
+def test_large_graphs_get_k_means_of_the_same_quality(easy, monkeypatch):
+    from demm import _stage2
+
+    Z = fitted(DEMMPlus, easy).embedding_
+    before = Z.copy()
+    whole = _stage2.assign_clusters(Z, 3, n_init=10, rng=np.random.RandomState(0))
+    monkeypatch.setattr(_stage2, "LARGE", 100)
+    monkeypatch.setattr(_stage2, "SAMPLE", 120)
+    monkeypatch.setattr(_stage2, "BLOCK_ROWS", 64)
+    sampled = _stage2.assign_clusters(Z, 3, n_init=10, rng=np.random.RandomState(0))
+    assert ari(whole[0], sampled[0]) == 1.0
+    assert sampled[2] == pytest.approx(whole[2], rel=1e-4)
+    np.testing.assert_allclose(np.sort(sampled[1], axis=0), np.sort(whole[1], axis=0), atol=1e-4)
+    np.testing.assert_allclose(Z, before, atol=1e-6)  # centred in place and moved back
+
+
 def test_pickle_works_too(easy):
     model = fitted(DEMMPlus, easy)
     again = pickle.loads(pickle.dumps(model))

@@ -8,7 +8,7 @@ import pytest
 import demm
 from demm import DEMMPlus, as_graph
 from demm._graph import build_operators
-from demm._search import ALPHAS, HOPS, pool_features
+from demm._search import ALPHAS, HOPS, Search, pool_features
 from demm._stage1 import neumann
 from demm.metrics import accuracy
 from demm.operators import NumbaBackend, RowPool
@@ -85,13 +85,23 @@ def test_conflicting_attributes_and_relations_are_reported():
     assert said == result.warnings
 
 
+def test_partitions_of_equal_score_that_disagree_are_reported():
+    one, other = np.repeat([0, 1], 20), np.tile([0, 1], 20)
+    run = Search(DEMMPlus(2, random_state=0), [2], "auto", True, 0)
+    assert run._agreement([{"score": 0.50}, {"score": 0.30}], [one, other], 0) == 1.0  # the second is no rival
+    assert run.notes == []
+    assert run._agreement([{"score": 0.50}, {"score": 0.49}], [one, other], 0) < 0.1
+    assert "disagree with it" in run.notes[0]
+
+
 def test_n_trials_auto_of_the_estimator_is_the_search(noisy, tmp_path):
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        model = DEMMPlus(4, n_trials="auto", random_state=0).fit(noisy.graph, noisy.X)
+        model = DEMMPlus(4, n_trials="auto", n_init=2, random_state=0).fit(noisy.graph, noisy.X)
     assert accuracy(noisy.labels, model.labels_) > 0.8
+    assert len(model.search_.trials) == 72
     assert model.search_.best_params["alpha"] in ALPHAS
     links = [a[:5] for a in noisy.graph.values()]
     np.testing.assert_array_equal(model.predict(links, noisy.X[:5]), model.best_estimator_.predict(links, noisy.X[:5]))
@@ -121,5 +131,5 @@ def test_search_needs_attributes(easy):
 @pytest.mark.data
 def test_a_part_of_the_pool_reaches_the_tuned_level_on_acm(spk_data):
     acm = demm.datasets.load_acm(spk_data("graphs/acm3025"))
-    result, _ = search_quietly(acm.graph, acm.X, 3, n_trials=12, random_state=0)
+    result, _ = search_quietly(acm.graph, acm.X, 3, n_trials=6, random_state=0)
     assert accuracy(acm.labels, result.labels_) > 0.91

@@ -181,9 +181,19 @@ class DEMMPlus(MultiRelationalClustering):
             if X is None:
                 self._fit_spectral(prepared, weights, learn, rng, clock)
             else:
+                self._warn_about_the_tail()
                 self._fit_attributed(prepared, X, weights, learn, rng, clock)
         self._cluster(rng, clock)
         return self
+
+    def _warn_about_the_tail(self) -> None:
+        if self.solver == "neumann" and self.tail and 0 < self.n_hops < 3 and self.alpha > 0:
+            warnings.warn(
+                f"n_hops={self.n_hops} with tail=True puts nearly all weight on hop {self.n_hops}; "
+                "use n_hops >= 3, or tail=False",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _fit_attributed(
         self,
