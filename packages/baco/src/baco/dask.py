@@ -57,7 +57,7 @@ def fit(model: BACO, graph: str | Path, client: distributed.Client, *, blocks_pe
         raise ValueError(f"{graph} is no graph folder; write one with BipartiteGraph.save or baco.ingest.ingest")
     if model.order != "alternating" or model.compat is not None:
         raise ValueError('sweeps are parallel with order="alternating" and without compat; choose these')
-    workers = set(client.nthreads())
+    workers = set(client.nthreads())  # type: ignore[no-untyped-call]
     if not workers:
         raise ValueError("the cluster has no worker; wait for one with client.wait_for_workers(1)")
     path = str(Path(graph).resolve())
@@ -166,7 +166,7 @@ class _Team:
 
     def _missing(self) -> set[str]:
         # asks the scheduler; scheduler_info() is a copy that another thread may be renewing
-        return self.workers - set(self.client.nthreads())
+        return self.workers - set(self.client.nthreads())  # type: ignore[no-untyped-call]
 
     def _look(self) -> None:
         if self._missing():
