@@ -235,8 +235,8 @@ def part_ingest(out: Results, repeats: int) -> None:
         columns = {"user_id": users[order], "item_id": np.asarray(graph.user_items)[order]}
         import pyarrow as pa
 
-        table = pa.table(columns)  # noqa: F841 - DuckDB finds it by its name
-        database.execute(f"COPY (SELECT * FROM table LIMIT {rows}) TO '{log}.part' (HEADER)")
+        pairs = pa.table(columns)  # noqa: F841 - DuckDB finds it by its name
+        database.execute(f"COPY (SELECT * FROM pairs LIMIT {rows}) TO '{log}.part' (HEADER)")
         Path(f"{log}.part").rename(log)
     with log.open("rb") as file:
         rows = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 24), b"")) - 1

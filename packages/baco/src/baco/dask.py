@@ -7,6 +7,8 @@ are independent: the labels are those of one machine, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,8 @@ Array = np.ndarray[Any, Any]
 Block = list[tuple[int, int]]
 #: How often, in seconds, a wait looks whether every worker is still there.
 _LOOK = 1.0
+#: Reading headings of npy files in several threads at once trips over a defect of Python 3.11's parser.
+_OPENING = threading.Lock()
 
 
 def fit(model: BACO, graph: str | Path, client: distributed.Client, *, blocks_per_worker: int = 4) -> BACO:
@@ -53,7 +57,7 @@ def fit(model: BACO, graph: str | Path, client: distributed.Client, *, blocks_pe
         raise ValueError(f"{graph} is no graph folder; write one with BipartiteGraph.save or baco.ingest.ingest")
     if model.order != "alternating" or model.compat is not None:
         raise ValueError('sweeps are parallel with order="alternating" and without compat; choose these')
-    workers = set(client.scheduler_info(n_workers=-1)["workers"])
+    workers = set(client.nthreads())  # type: ignore[no-untyped-call]
     if not workers:
         raise ValueError("the cluster has no worker; wait for one with client.wait_for_workers(1)")
     path = str(Path(graph).resolve())
@@ -119,10 +123,8 @@ class _Team:
 
     def share(self, *arrays: Array) -> list[Any]:
         """Arrays on every worker, as futures."""
-        try:
+        with self._deaths():
             futures: list[Any] = self.client.scatter(list(arrays), broadcast=True, hash=False)  # type: ignore[no-untyped-call]
-        except (OSError, distributed.TimeoutError) as problem:
-            raise self._died() from problem
         return futures
 
     def run(self, work: Any, of_users: bool, blocks: list[Block], arguments: Any) -> list[Any]:
@@ -147,20 +149,32 @@ class _Team:
                 break
             self._look()
         self._look()
-        try:
+        with self._deaths():
             results: list[Any] = self.client.gather(self.running)  # type: ignore[no-untyped-call]
-        except (distributed.KilledWorker, distributed.CancelledError, OSError) as problem:
-            raise self._died() from problem
         return results
 
+    @contextlib.contextmanager
+    def _deaths(self) -> Iterator[None]:
+        """Whatever Dask raises because a worker is gone, in one sentence; other errors as they are."""
+        lost = (distributed.KilledWorker, distributed.CancelledError, OSError, TimeoutError, distributed.TimeoutError)
+        try:
+            yield
+        except Exception as problem:
+            if isinstance(problem, lost) or self._missing():
+                raise self._died() from problem
+            raise
+
+    def _missing(self) -> set[str]:
+        # asks the scheduler; scheduler_info() is a copy that another thread may be renewing
+        return self.workers - set(self.client.nthreads())  # type: ignore[no-untyped-call]
+
     def _look(self) -> None:
-        if self.workers - set(self.client.scheduler_info(n_workers=-1)["workers"]):
+        if self._missing():
             raise self._died()
 
     def _died(self) -> RuntimeError:
-        left = self.workers & set(self.client.scheduler_info(n_workers=-1)["workers"])
         return RuntimeError(
-            f"{len(self.workers - left) or 'some'} of {len(self.workers)} workers died during the fit; nothing was "
+            f"{len(self._missing()) or 'some'} of {len(self.workers)} workers died during the fit; nothing was "
             "changed: look at their logs (memory, most often), then start the fit again"
         )
 
@@ -172,7 +186,8 @@ def _whole(block: Block) -> slice:
 def _side(path: str, of_users: bool, block: Block) -> tuple[Array, Array, Array]:
     """The rows of a block, read from the folder."""
     start, stop = block[0][0], block[-1][1]
-    graph = BipartiteGraph.open(path)
+    with _OPENING:
+        graph = BipartiteGraph.open(path)
     pointer, neighbours, weights = (
         (graph.user_ptr, graph.user_items, graph.user_weights)
         if of_users

@@ -82,6 +82,7 @@ def ingest(
         settings |= {} if threads is None else {"threads": threads}
         try:
             with duckdb.connect(str(out / "log.duckdb"), config=settings) as database:
+                database.execute("SET enable_progress_bar = false")  # it would write to stdout
                 build.read(database, paths, (user, item, weight), where, text_ids)
                 n_users = build.number(database, "user", min_user)
                 n_items = build.number(database, "item", min_item)

@@ -42,17 +42,17 @@ def grow(
     masses = (problem.user_mass, problem.item_mass)
     labels, touched, sweeps = sweep_dirty(graph, masses, gamma, problem.norm, labels, (users, items), max_sweeps)
     codes = []
-    for side, own, swept, old, row_labels in (
+    for side, own, swept, codes_before, row_labels in (
         ("user", labels[0], touched[0], book.user_codes, anchors.user_labels),
         ("item", labels[1], touched[1], book.item_codes, anchors.item_labels),
     ):
         row_of = np.full(int(max(labels[0].max(), labels[1].max(), anchors.user_volumes.size - 1)) + 1, -1, np.int64)
         row_of[row_labels] = np.arange(row_labels.size)
-        more = problem.further(side, *labels, gamma, old.shape[1] - 1, 1)
+        more = problem.further(side, *labels, gamma, codes_before.shape[1] - 1, 1)
         fresh = np.column_stack([row_of[own], np.where(more >= 0, row_of[more], -1)]).astype(np.int32)
-        swept[old.shape[0] :] = True  # new ids, those without an interaction included
-        kept = np.where(swept[: old.shape[0], None], fresh[: old.shape[0]], old)
-        codes.append(np.concatenate([kept, fresh[old.shape[0] :]]))
+        swept[codes_before.shape[0] :] = True  # new ids, those without an interaction included
+        kept = np.where(swept[: codes_before.shape[0], None], fresh[: codes_before.shape[0]], codes_before)
+        codes.append(np.concatenate([kept, fresh[codes_before.shape[0] :]]))
     n_labels = anchors.user_volumes.size
     volumes = [np.bincount(own, mass, minlength=n_labels) for own, mass in zip(labels, masses, strict=True)]
     codebook = Codebook(
