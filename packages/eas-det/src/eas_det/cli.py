@@ -42,10 +42,10 @@ def _say(facts: dict[str, Any], as_json: bool) -> None:
 @app.command()
 def info(
     file: File,
-    format: Format = "auto",
+    format: Format = "auto",  # noqa: A002
     repair: Repair = None,
     truncate: Truncate = False,
-    as_json: AsJson = False,  # noqa: A002
+    as_json: AsJson = False,
 ) -> None:
     """What a recording holds."""
     reader = _reader(file, format, None, None, repair, truncate)
