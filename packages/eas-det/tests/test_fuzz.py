@@ -41,7 +41,7 @@ def survive(path: Path, form: str, content: bytes, errors: str) -> bool:
         except DecodeError:
             return False
     assert valid(events)
-    assert len(cut) <= len(events)
+    assert cut.duration < 20_000
     return True
 
 

@@ -112,7 +112,8 @@ def test_expelliarmus_reads_and_writes_the_same(recipes: SimpleNamespace, form: 
     pytest.importorskip("expelliarmus")
     from expelliarmus import Wizard
 
-    events = recipes.make_events(30_000, (640, 480), span=2_000_000)
+    # expelliarmus 1.1.12 counts the high clock of EVT3 twice: 4 ms are as far as it reads rightly
+    events = recipes.make_events(30_000, (640, 480), span=3_900 if form == "evt3" else 2_000_000)
     suffix = "dat" if form == "dat" else "raw"
     ours, theirs = tmp_path / f"ours.{suffix}", tmp_path / f"theirs.{suffix}"
     if form == "dat":

@@ -233,6 +233,7 @@ def test_gradcheck_with_a_smooth_spike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.autograd.gradcheck(run, values)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own tracing
 def test_compiles_without_a_graph_break() -> None:
     for readout in ("sum", "avg"):
         sampler = ARSNNSampler(n_samples=3, readout=readout, rpd=False)  # type: ignore[arg-type]

@@ -206,7 +206,11 @@ def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
             base = word & 0x7FF
             polarity = (word >> 11) & 1
         elif kind == 6:
-            low = word & 0xFFF
+            now = word & 0xFFF
+            # some writers leave out the high word when the low one starts over, or put it after
+            if now < low and high >= 0:
+                high += 4096
+            low = now
         elif kind == 8:
             now = (word & 0xFFF) << 12
             if high >= 0:

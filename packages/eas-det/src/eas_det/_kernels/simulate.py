@@ -62,6 +62,14 @@ def video(frames: Any, times: Any, on: Any, off: Any, rest: float, t: Any, pixel
 
 
 @njit(inline="always")  # type: ignore[misc]
+def _wave(z: float) -> float:
+    """Parabolas in place of a sine, within 0.06 of it: a texture needs no more, and a sine is ten times as dear."""
+    r = z * (0.5 / math.pi)
+    r -= math.floor(r + 0.5)
+    return 16.0 * r * (0.5 - abs(r))
+
+
+@njit(inline="always")  # type: ignore[misc]
 def _place(o: Any, t: float) -> Any:
     """Centre and angle of an object at t seconds."""
     x = o[3] + o[5] * t + 0.5 * o[7] * t * t
@@ -93,7 +101,7 @@ def _look(x: float, y: float, t: float, objects: Any, poses: Any, ground: Any) -
     gx, gy = x - ground[4] * t, y - ground[5] * t
     value = ground[0]
     if ground[1] != 0.0:
-        value += ground[1] * math.sin(ground[2] * gx) * math.sin(ground[3] * gy)
+        value += ground[1] * _wave(ground[2] * gx) * _wave(ground[3] * gy)
     for i in range(objects.shape[0]):
         o = objects[i]
         dx, dy = x - poses[i, 0], y - poses[i, 1]
@@ -106,7 +114,7 @@ def _look(x: float, y: float, t: float, objects: Any, poses: Any, ground: Any) -
         if c > 0.0:
             level = o[11]
             if o[12] != 0.0:
-                level += o[12] * math.sin(o[13] * u) * math.sin(o[13] * v)
+                level += o[12] * _wave(o[13] * u) * _wave(o[13] * v)
             value += c * (level - value)
     return value
 

@@ -165,6 +165,7 @@ class StreamSource(BytesSource):
         from eas_det._kernels.decode import FULL
 
         state = state.copy()
+        room = max(room, 16)  # a vector of 12 is written whole or not at all
         while True:
             begun, at = word, state.copy()
             events, status, word = self._run(word, state, room)

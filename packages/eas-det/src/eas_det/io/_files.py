@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def read_npy(path: Path, size: tuple[int, int] | None, defects: Defects, columns
 def read_npz(path: Path, size: tuple[int, int] | None, defects: Defects, columns: str, unit: str) -> ArraySource:
     """Arrays t, x, y, p (as written by write_npz), or one array of records or columns."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here: numpy leaves the file open when it finds no archive in it
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = list(archive.files)
             content = {name: archive[name] for name in names}
     except Exception as error:
@@ -101,9 +103,11 @@ def read_csv(path: Path, size: tuple[int, int] | None, defects: Defects, columns
             if not first.strip():
                 raise DecodeError(path, 0, "the first line is empty; expected events or names of columns")
             order = [columns.index(key) for key in "txyp"]
-        table = np.loadtxt(
-            path, dtype=np.float64, delimiter=separator, skiprows=int(named), usecols=order, ndmin=2, encoding="utf-8"
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+            table = np.loadtxt(
+                path, np.float64, delimiter=separator, skiprows=int(named), usecols=order, ndmin=2, encoding="utf-8"
+            )
     except DecodeError:
         raise
     except Exception as error:

@@ -17,15 +17,15 @@ class LearnedKernelVoxel(nn.Module):
         n_bins: time bins T; t_b = b / (T - 1), times scaled to [0, 1] within the window.
         hidden: widths of the two hidden layers.
         slope: of the leaky ReLU between them.
-        steps: the kernel is fitted to the triangle of the plain voxel grid for this many steps, so that training
-            starts from a known representation; 0 leaves it random.
+        triangle: fit the kernel to the triangle of the plain voxel grid, so that training starts from a known
+            representation; False leaves it random.
     Source: the event spike tensor of Gehrig et al. 2019, written from its equation.
     """
 
-    def __init__(self, n_bins: int, hidden: int = 30, slope: float = 0.1, steps: int = 300) -> None:
+    def __init__(self, n_bins: int, hidden: int = 30, slope: float = 0.1, triangle: bool = True) -> None:
         super().__init__()
-        if n_bins < 1 or hidden < 1 or steps < 0:
-            raise ValueError(f"n_bins={n_bins}, hidden={hidden}, steps={steps} given; expected >= 1, >= 1, >= 0")
+        if n_bins < 1 or hidden < 1:
+            raise ValueError(f"n_bins={n_bins}, hidden={hidden} given; expected >= 1")
         self.n_bins = n_bins
         self.kernel = nn.Sequential(
             nn.Linear(1, hidden),
@@ -34,18 +34,22 @@ class LearnedKernelVoxel(nn.Module):
             nn.LeakyReLU(slope),
             nn.Linear(hidden, 1),
         )
-        self._fit(steps)
+        if triangle:
+            self._fit()
 
-    def _fit(self, steps: int) -> None:
-        x = torch.linspace(-1, 1, 512)[:, None]
-        wanted = (1 - x.abs() * max(self.n_bins - 1, 1)).clamp_min(0)
-        optimiser = torch.optim.Adam(self.kernel.parameters(), lr=1e-2)
-        with torch.enable_grad():
-            for _ in range(steps):
-                optimiser.zero_grad()
-                nn.functional.mse_loss(self.kernel(x), wanted).backward()
-                optimiser.step()
-        optimiser.zero_grad()
+    def _fit(self) -> None:
+        """Least squares for the last layer: at once, and always the best that the random hidden layers allow."""
+        last = self.kernel[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            x = torch.linspace(-1, 1, 1001)[:, None]
+            wanted = (1 - x.abs() * max(self.n_bins - 1, 1)).clamp_min(0)
+            hidden = torch.cat([self.kernel[:-1](x), torch.ones_like(x)], 1).double()
+            # a little weight on small coefficients: neighbouring hidden units are nearly alike
+            ridge = 1e-6 * len(x) * torch.eye(hidden.shape[1], dtype=torch.float64)
+            found = torch.linalg.solve(hidden.T @ hidden + ridge, hidden.T @ wanted.double())
+            last.weight.copy_(found[:-1].T)
+            last.bias.copy_(found[-1])
 
     def forward(self, packed: PackedEvents) -> Tensor:
         """Packed events to [B, T, 2, H, W], with gradients to the kernel."""

@@ -29,6 +29,13 @@ def cover(each: MovingObject, x: float, y: float, t: float) -> tuple[float, floa
     return min(max(0.5 - d, 0.0), 1.0), u, v
 
 
+def wave(z: float) -> float:
+    """Parabolas through the zeros and peaks of a sine."""
+    r = z / (2 * math.pi)
+    r -= math.floor(r + 0.5)
+    return 16 * r * (0.5 - abs(r))
+
+
 def image(scene: Scene, t: float) -> NDArray[Any]:
     """Log intensity [H, W]."""
     width, height = scene.size
@@ -37,11 +44,11 @@ def image(scene: Scene, t: float) -> NDArray[Any]:
         for column in range(width):
             x, y = column + 0.5, row + 0.5
             fx, fy = scene.frequency
-            wave = math.sin(fx * (x - scene.ego[0] * t)) * math.sin(fy * (y - scene.ego[1] * t))
-            value = scene.background + scene.texture * wave
+            pattern = wave(fx * (x - scene.ego[0] * t)) * wave(fy * (y - scene.ego[1] * t))
+            value = scene.background + scene.texture * pattern
             for each in scene.objects:
                 c, u, v = cover(each, x, y, t)
-                level = each.level + each.texture * math.sin(each.frequency * u) * math.sin(each.frequency * v)
+                level = each.level + each.texture * wave(each.frequency * u) * wave(each.frequency * v)
                 value += c * (level - value)
             out[row, column] = value
     return out

@@ -21,7 +21,7 @@ class MovingObject:
 
     kind: one of KINDS. size: (width, height) before turning. position: centre at time 0, the corner of the frame is
     (0, 0). velocity, acceleration: per second. angle, spin: at time 0, and per second. level: log intensity.
-    texture: amplitude of a sinusoid on it, in log intensity; frequency: radians per pixel.
+    texture: amplitude of a wave on it (parabolas like a sine), in log intensity; frequency: radians per pixel.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class Scene:
     """Objects from back to front over a background.
 
     size: (width, height), pixels. duration: seconds. background: log intensity. texture, frequency: amplitude and
-    (x, y) radians per pixel of a sinusoid on the background. ego: (vx, vy) of the background, pixels per second, as
+    (x, y) radians per pixel of a wave on the background. ego: (vx, vy) of the background, pixels per second, as
     seen when the camera moves.
     """
 
