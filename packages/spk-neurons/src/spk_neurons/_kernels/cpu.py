@@ -17,10 +17,14 @@ from spk_neurons._kernels.problem import NONE, Adjoint, Outputs, Params, Rule, S
 
 #: the tile of a backward block: it shares the second-level cache with the streams that pass by (measured)
 CACHE_BYTES = 1 << 19
+#: rows shorter than this cost more than a tile of twice the size, which long sequences get (measured at T = 256)
+SHORTEST = 1024
 #: statistics are summed in at most this many parts whatever the thread count, in this order: same result always
 STAT_PARTS = 8
-#: neurons per block where nothing but one row has to stay in the cache
-ROW = 2048
+#: neurons per block where nothing but one row has to stay in the cache (measured, as is the limit below)
+ROW = 4096
+#: neurons per block of a backward pass at most
+MOST = 2048
 #: neurons per block where sums over samples are taken: the more samples, the fewer sums to add up
 WIDE = 16384
 #: a row of this many elements is worth a loop
@@ -49,10 +53,11 @@ def _group(real: Any, n: int, *params: Tensor) -> tuple[Any, ...]:
     return tuple(_np(p.reshape(1, 1).expand(1, n).contiguous() if p.dim() == 0 else p.contiguous()) for p in params)
 
 
-def block_width(steps: int, itemsize: int, n: int, most: int = ROW) -> int:
+def block_width(steps: int, itemsize: int, n: int) -> int:
     """Neurons per block: as many as keep [steps, width] in the cache, a multiple of 64."""
     width = CACHE_BYTES // max(1, steps * itemsize)
-    return max(64, min(most, width - width % 64, -(-n // 64) * 64))
+    width = max(width, min(SHORTEST, 2 * width))
+    return max(64, min(MOST, width - width % 64, -(-n // 64) * 64))
 
 
 # ---------------------------------------------------------------- scalar parameters, nothing recorded
@@ -184,7 +189,7 @@ def forward(
     h = empty_like(x) if record_h else none
     vs = empty_like(x) if record_v else none.clone()
     code = torch.zeros((-(-steps // 4) if bits else 0, n), dtype=torch.uint8)
-    width = max(64, min(ROW, -(-n // 64) * 64))
+    width = max(64, min(MOST, -(-n // 64) * 64))
     channels, inner = plan.channels, plan.inner
     if plan.moments and inner < SHORT:
         # short runs are summed neuron by neuron of a period, and folded into channels at the end
