@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from spk_neurons import NoisyLIF
 from torch import Tensor, nn
 
-from spk_regularize.adapters.base import Adapter, reset_model
+from spk_neurons import NoisyLIF
+from spk_regularize.adapters.base import Adapter, resets
 from spk_regularize.encoders import Direct, Encoder
 
 __all__ = ["Normalize", "SpikingClassifier", "StateLeakError", "check_stateless", "seeded"]
@@ -77,6 +77,7 @@ class SpikingClassifier(nn.Module):
         self.encoder = Direct(steps) if encoder is None and steps is not None else encoder
         self.time, self.decode, self.config = time, decode, config
         self.adapters = None if adapters is None else tuple(adapters)
+        self._resets: list[Callable[[], Any]] | None = None
 
     @property
     def T(self) -> int | None:
@@ -88,9 +89,20 @@ class SpikingClassifier(nn.Module):
         """Whether two equal calls may differ: a stochastic encoder, or noisy neurons."""
         return is_stochastic(self)
 
+    def reset(self) -> None:
+        """Forget the state of earlier calls; every call begins with it. The network's modules are looked up once."""
+        if self._resets is None:
+            self._resets = resets(self.net, self.adapters)
+        for forget in self._resets:
+            forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy looks up its own modules
+        return {**self.__dict__, "_resets": None}
+
     def steps(self, x: Tensor) -> Tensor:
         """Outputs over time, [T, B, K]."""
-        reset_model(self.net, self.adapters)
+        self.reset()
         if self.normalize is not None:
             x = self.normalize(x)
         if self.encoder is not None:
@@ -110,7 +122,7 @@ class SpikingClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.time == "inside":
-            reset_model(self.net, self.adapters)
+            self.reset()
             x = x if self.normalize is None else self.normalize(x)
             return _first(self.net(x if self.encoder is None else self.encoder(x)))
         out = self.steps(x)

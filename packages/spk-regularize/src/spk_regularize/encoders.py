@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from spk_neurons import encode
 from torch import Tensor, nn
+
+from spk_neurons import encode
 
 __all__ = ["Direct", "Encoder", "Latency", "Poisson", "SignedPoisson", "make_encoder"]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from spk_neurons import LIF, ATan, FastSigmoid, Rectangle, Sigmoid, Surrogate, TDBatchNorm, Triangle
 from torch import Tensor, nn
 
+from spk_neurons import LIF, ATan, FastSigmoid, Rectangle, Sigmoid, Surrogate, TDBatchNorm, Triangle
 from spk_regularize.classifier import Normalize, SpikingClassifier
 from spk_regularize.encoders import make_encoder
 
@@ -179,9 +179,7 @@ MODELS: dict[str, Builder] = {
     "vgg5": lambda *a, **k: vgg(5, *a, **k),
     "vgg11": lambda *a, **k: vgg(11, *a, **k),
     "vgg16": lambda *a, **k: vgg(16, *a, **k),
-    "resnet18": lambda shape, classes, parts: residual(
-        shape, classes, parts, (64, 128, 256, 512), (2, 2, 2, 2), 64
-    ),
+    "resnet18": lambda shape, classes, parts: residual(shape, classes, parts, (64, 128, 256, 512), (2, 2, 2, 2), 64),
     "wrn16_4": lambda shape, classes, parts: residual(shape, classes, parts, (64, 128, 256), (2, 2, 2), 16),
     "small_resnet": lambda shape, classes, parts, width=12: residual(
         shape, classes, parts, (width, 2 * width), (1, 1), width

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from spk_neurons import LIF, Neuron, Recurrent, TDBatchNorm, record
 from torch import Tensor, nn
 
+from spk_neurons import LIF, Neuron, Recurrent, TDBatchNorm, record
 from spk_regularize.adapters.base import Adapter, Hooked, SpikingLayer, find_layers
 from spk_regularize.adapters.native import Native
 from spk_regularize.stats import moments
@@ -62,7 +62,9 @@ class LayerTrace:
     def potentials(self) -> Tensor:
         """x, or an error that says how to keep it."""
         if self.x is None:
-            raise ValueError(f"layer {self.name!r} kept no potentials; use MembraneMonitor(model, keep=('potentials',))")
+            raise ValueError(
+                f"layer {self.name!r} kept no potentials; use MembraneMonitor(model, keep=('potentials',))"
+            )
         return self.x
 
     @property

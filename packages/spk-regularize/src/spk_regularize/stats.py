@@ -273,5 +273,3 @@ def tdbn_moments(
             taken = decay * (taken + threshold * rate[t].detach().to(taken))
         mu = mu - torch.stack(removed)
     return mu, weight.abs() * (alpha * threshold) * second.sqrt()
-
-

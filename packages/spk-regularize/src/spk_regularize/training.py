@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from spk_neurons import use_backend
 from torch import Tensor, nn
 
+from spk_neurons import use_backend
 from spk_regularize.attacks import PGD
 from spk_regularize.attacks.base import check_logits, prepared
 from spk_regularize.data.images import ImageSet
@@ -66,7 +66,9 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} given; expected at least 1")
         if not (self.lr > 0 and self.eps >= 0 and self.weight_decay >= 0):
-            raise ValueError(f"lr={self.lr}, eps={self.eps}, weight_decay={self.weight_decay} given; expected > 0, >= 0")
+            raise ValueError(
+                f"lr={self.lr}, eps={self.eps}, weight_decay={self.weight_decay} given; expected > 0, >= 0"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
@@ -349,4 +351,3 @@ def worst_of_two(model: nn.Module, data: ImageSet, eps: float) -> float:
         with prepared(model, 0), torch.no_grad():
             right &= model(adv).argmax(1) == y
     return float(right.double().mean())
-

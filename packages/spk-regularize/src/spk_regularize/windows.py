@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from spk_neurons import Surrogate
 from torch import Tensor
+
+from spk_neurons import Surrogate
 
 __all__ = ["half_width", "measure_half_width"]
 

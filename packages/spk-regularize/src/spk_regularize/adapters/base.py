@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -114,21 +115,30 @@ def find_layers(
 
 
 def _stateful(model: nn.Module, adapters: Sequence[Adapter] | None) -> Iterator[tuple[nn.Module, Adapter]]:
+    wanted = _adapters(model, adapters)
     for module in model.modules():
-        for adapter in _adapters(model, adapters):
+        for adapter in wanted:
             if adapter.matches(module):
                 yield module, adapter
                 break
 
 
+def resets(model: nn.Module, adapters: Sequence[Adapter] | None = None) -> list[Callable[[], Any]]:
+    """What to call to make a model forget; empty for neurons of spk-neurons, which keep nothing."""
+    found: list[Callable[[], Any]] = []
+    for module, adapter in _stateful(model, adapters):
+        if type(adapter).reset is not Adapter.reset:
+            found.append(partial(adapter.reset, module))
+    for module in model.modules():
+        if callable(getattr(type(module), "reset_state", None)):
+            found.append(module.reset_state)  # type: ignore[arg-type]
+    return found
+
+
 def reset_model(model: nn.Module, adapters: Sequence[Adapter] | None = None) -> None:
     """Forget all states: each adapter's, and that of every module with a method ``reset_state()``."""
-    for module, adapter in _stateful(model, adapters):
-        adapter.reset(module)
-    for module in model.modules():
-        own = getattr(type(module), "reset_state", None)
-        if callable(own):
-            own(module)
+    for reset in resets(model, adapters):
+        reset()
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from spk_neurons import LI, LIF, Neuron
 from torch import Tensor, nn
 
+from spk_neurons import LI, LIF, Neuron
 from spk_regularize.adapters.base import Adapter
 from spk_regularize.windows import half_width
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from spk_neurons import Surrogate
 from torch import Tensor, nn
 
+from spk_neurons import Surrogate
 from spk_regularize.adapters.base import states_kept
 from spk_regularize.attacks.gradients import AttackGradient, make_gradient
 from spk_regularize.attacks.losses import LOSSES, targeted_dlr

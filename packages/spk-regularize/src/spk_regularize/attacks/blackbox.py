@@ -166,5 +166,3 @@ class Transfer(Attack):
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "sources": len(self.sources)}
-
-

@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from spk_neurons import ATan, Sigmoid, Surrogate, Triangle
 from torch import Tensor, nn
 
+from spk_neurons import ATan, Sigmoid, Surrogate, Triangle
 from spk_regularize.adapters.base import Hooked, SpikingLayer, find_layers
 from spk_regularize.adapters.native import Native
 from spk_regularize.monitor import MembraneMonitor

@@ -72,7 +72,9 @@ def read_cifar(folder: str | Path, part: str = "train", *, classes: int = 10) ->
     """
     if part not in ("train", "test") or classes not in (10, 100):
         raise ValueError(f"part={part!r}, classes={classes} given; expected 'train' or 'test', 10 or 100")
-    names = [part] if classes == 100 else [f"data_batch_{i}" for i in range(1, 6)] if part == "train" else ["test_batch"]
+    names = (
+        [part] if classes == 100 else [f"data_batch_{i}" for i in range(1, 6)] if part == "train" else ["test_batch"]
+    )
     images, labels = [], []
     for name in names:
         plain, binary = Path(folder) / name, Path(folder) / f"{name}.bin"

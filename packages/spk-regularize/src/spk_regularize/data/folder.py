@@ -72,7 +72,9 @@ def read_image_folder(
                 images.append(_decode(Image, raw, name, mode))
                 labels.append(label)
                 if images[-1].shape != images[0].shape:
-                    raise DataError(f"{name}: is {images[-1].shape}, the first one {images[0].shape}; resize them first")
+                    raise DataError(
+                        f"{name}: is {images[-1].shape}, the first one {images[0].shape}; resize them first"
+                    )
     except zipfile.BadZipFile as error:
         raise DataError(f"{root.name}: not a whole zip file ({error})") from None
     finally:

@@ -50,7 +50,7 @@ def load(
         seed: of the split. validation: share of the training images that every choice is made on, per class.
         train, test: at most so many images of each, drawn at random (validation is taken off before).
     Returns:
-        :class:`Split`. digits have no official split: 397 test images are drawn with seed 0 always.
+        :class:`Split`. digits have no official split: 396 test images are drawn with seed 0 always.
     Raises:
         ValueError, FileNotFoundError, DataError: an unknown name, files that are missing or broken.
     """

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from spk_neurons import use_backend
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spk_neurons import use_backend
 from spk_regularize.monitor import LayerTrace
 from spk_regularize.regularizers.base import Regularizer, Schedule
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from spk_neurons import LIF
 from torch import Tensor
 
+from spk_neurons import LIF
 from spk_regularize.monitor import LayerTrace
 from spk_regularize.regularizers.base import Regularizer, Schedule
 from spk_regularize.stats import (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from spk_neurons import LIF
 from torch import Tensor
 
+from spk_neurons import LIF
 from spk_regularize.adapters.base import find_layers
 from spk_regularize.adapters.native import Native
 from spk_regularize.monitor import LayerTrace
@@ -74,5 +74,3 @@ class MPPD(Regularizer):
             total.append(eps)
         moved = torch.stack(total)
         return moved.square().mean() if self.norm == "l2" else moved.abs().mean()
-
-

@@ -135,9 +135,13 @@ def evaluate_robustness(
         told = cells.get("masking")
         if told is None:
             few = slice(0, 200)
-            verdict = masking_verdict(
-                model, x[few], y[few], sizes[-1], sources=sources, eot=draws, seed=seed, batch_size=batch_size
-            ) if bool(clean[few].any()) else None
+            verdict = (
+                masking_verdict(
+                    model, x[few], y[few], sizes[-1], sources=sources, eot=draws, seed=seed, batch_size=batch_size
+                )
+                if bool(clean[few].any())
+                else None
+            )
             cells.put("masking", None if verdict is None else verdict.to_dict())
         else:
             verdict = MaskingVerdict.from_dict(told)
@@ -167,7 +171,6 @@ def _cell(
 
 def _about(model: nn.Module, x: Tensor) -> dict[str, Any]:
     from spk_neurons import __version__ as core
-
     from spk_regularize import __version__ as own
 
     about: dict[str, Any] = {

@@ -48,8 +48,12 @@ def summarise_layers(model: nn.Module, x: Tensor, *, seed: int = 0, limit: int =
             both = (float(omega), float(empirical_overlap(values, trace.gamma).mean()))
         rows.append(
             LayerSummary(
-                trace.name, float(trace.fired.float().mean()), float(values.mean()), float(values.std(correction=0)),
-                trace.gamma, *both,
+                trace.name,
+                float(trace.fired.float().mean()),
+                float(values.mean()),
+                float(values.std(correction=0)),
+                trace.gamma,
+                *both,
             )  # fmt: skip
         )
     return rows
