@@ -145,7 +145,7 @@ def vgg(depth: int, shape: Sequence[int], classes: int, parts: _Parts, hidden: i
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut; both branches are normalised to 1/sqrt(2) of the threshold, then they fire."""
+    """Two convolutions beside a shortcut; both branches are normalised to 1/sqrt(2) of the threshold."""
 
     def __init__(self, i: int, o: int, stride: int, parts: _Parts) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ def build_model(
         name: mlp, cnn, vgg5, vgg11, vgg16, resnet18, wrn16_4 or small_resnet. shape: of one image, [C, H, W].
         classes: K. steps: T. encoder: direct, poisson, signed or latency. decay: leak in (0, 1]; 1 integrates.
         threshold, reset ("hard" or "soft"), surrogate: of the neurons. mean, std: normalisation inside the model.
-        seed: of the initial weights (None: torch's global generator). options: of the network (``hidden``, ``channels``).
+        seed: of the initial weights (None: torch's global generator). options: of the network, such as ``channels``.
     Raises:
         ValueError: an unknown name or option.
     """

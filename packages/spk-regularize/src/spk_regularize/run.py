@@ -1,4 +1,4 @@
-"""A whole run from one configuration: data, model, training, evaluation. The same file gives the same report on a CPU."""
+"""A whole run from one configuration: data, model, training, evaluation; equal files give equal reports on a CPU."""
 
 from __future__ import annotations
 

@@ -63,12 +63,17 @@ def overlap(mu: Tensor, sigma: Tensor, gamma: float | Tensor) -> Tensor:
     mu, sigma = _wide(mu), _wide(sigma)
     try:
         low = -mu.abs()
-        return torch.special.ndtr((low + gamma) / sigma) - torch.special.ndtr((low - gamma) / sigma)
+        return _cdf((low + gamma) / sigma) - _cdf((low - gamma) / sigma)
     except RuntimeError as error:
         wide = tuple(gamma.shape) if isinstance(gamma, Tensor) else ()
         raise ValueError(
             f"mu {tuple(mu.shape)}, sigma {tuple(sigma.shape)} and gamma {wide} do not broadcast ({error})"
         ) from None
+
+
+def _cdf(z: Tensor) -> Tensor:
+    """Phi(z). Through erfc: torch's ndtr rounds the lower tail away in single precision."""
+    return 0.5 * torch.erfc(z * -math.sqrt(0.5))
 
 
 def _normal(z: Tensor) -> Tensor:
@@ -95,7 +100,7 @@ def expected_surrogate(mu: Tensor, sigma: Tensor, gamma: float | Tensor, shape: 
 
     def psi(k: float | Tensor) -> Tensor:
         z = (mu - k) / sigma
-        return (mu - k) * torch.special.ndtr(z) + sigma * _normal(z)
+        return (mu - k) * _cdf(z) + sigma * _normal(z)
 
     return (psi(-gamma) - 2 * psi(0.0) + psi(gamma)) / gamma**2
 
@@ -155,7 +160,7 @@ class _Fused(torch.autograd.Function):
         ctx.save_for_backward(x, mu, sigma, raw, g)
         ctx.floor, ctx.n = floor, wide.shape[1] * wide.shape[3]
         low = -mu.abs()
-        omega = torch.special.ndtr((low + g) / sigma) - torch.special.ndtr((low - g) / sigma)
+        omega = _cdf((low + g) / sigma) - _cdf((low - g) / sigma)
         return omega[:, 0, :, 0]
 
     @staticmethod

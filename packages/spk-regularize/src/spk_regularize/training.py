@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from spk_neurons import use_backend
 from spk_regularize.attacks import PGD
-from spk_regularize.attacks.base import check_logits, prepared
+from spk_regularize.attacks.base import batches, check_logits, prepared
 from spk_regularize.data.images import ImageSet
 from spk_regularize.monitor import MembraneMonitor
 from spk_regularize.regularizers import Compose, ParsevalOrtho, Regularizer, from_text
@@ -98,9 +98,9 @@ def accuracy(model: nn.Module, data: ImageSet, *, batch_size: int = 512, seed: i
     """Share of images that the model names right, in evaluation mode."""
     right = 0
     with prepared(model, seed):
-        for rows in torch.arange(len(data)).split(batch_size):
+        for rows in batches(len(data), batch_size):
             z = model(data.x(rows))
-            check_logits(z, len(rows))
+            check_logits(z, len(data.labels[rows]))
             right += int((z.argmax(1) == data.labels[rows]).sum())
     return right / max(1, len(data))
 
@@ -122,8 +122,8 @@ class RobustTrainer:
 
     Args:
         model: images [B, ...] in [0, 1] to logits. config: how. regularizer: instead of the configuration's text.
-    ``fit`` may be interrupted; called again with the same folder it goes on after the last whole epoch and ends with the
-    same weights as an uninterrupted run on CPU.
+    ``fit`` may be interrupted; called again with the same folder it goes on after the last whole epoch and ends with
+    the same weights as an uninterrupted run on CPU.
     """
 
     def __init__(
@@ -190,19 +190,20 @@ class RobustTrainer:
     def _epoch(self, epoch: int, train: ImageSet, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         c = self.config
         self.model.train()
-        order = torch.randperm(len(train)).split(c.batch_size)
+        order = torch.randperm(len(train))
+        parts = [order[rows] for rows in batches(len(train), c.batch_size)]
         # a last batch of one sample has no variance
-        batches = [rows for rows in order if len(rows) > 1 or len(order) == 1]
+        parts = [rows for rows in parts if len(rows) > 1 or len(parts) == 1]
         sums: dict[str, float] = {}
-        for step, rows in enumerate(batches):
-            at = (epoch + step / len(batches)) / c.epochs
+        for step, rows in enumerate(parts):
+            at = (epoch + step / len(parts)) / c.epochs
             for group in optimizer.param_groups:
                 group["lr"] = c.lr * 0.5 * (1 + math.cos(math.pi * at))
             self.regularizer.at(at)
             x = _augment(train.x(rows), c.flip, c.crop)
-            got = self.step(x, train.labels[rows], optimizer, seed=c.seed * 1_000_003 + epoch * len(batches) + step)
+            got = self.step(x, train.labels[rows], optimizer, seed=c.seed * 1_000_003 + epoch * len(parts) + step)
             for name, value in got.items():
-                sums[name] = sums.get(name, 0.0) + value / len(batches)
+                sums[name] = sums.get(name, 0.0) + value / len(parts)
         return {"epoch": float(epoch + 1), "lr": optimizer.param_groups[0]["lr"], **sums}
 
     def adversarial(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
@@ -332,14 +333,15 @@ def select_on_validation(
     """
     if not configs:
         raise ValueError("no configuration to choose from")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for config in configs:
         model = make_model()
         RobustTrainer(model, config).fit(train)
         clean = accuracy(model, validation)
         rows.append({"config": config, "clean": clean, "score": (score or worst_of_two)(model, validation, eps)})
     allowed = [row for row in rows if row["clean"] >= least_clean] or rows
-    return max(allowed, key=lambda row: row["score"])["config"], rows
+    best: TrainConfig = max(allowed, key=lambda row: float(row["score"]))["config"]
+    return best, rows
 
 
 def worst_of_two(model: nn.Module, data: ImageSet, eps: float) -> float:

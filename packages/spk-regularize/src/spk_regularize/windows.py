@@ -64,7 +64,8 @@ def measure_half_width(fire: Callable[[Tensor], Any], mass: float = MASS, *, fre
     area = torch.cumulative_trapezoid(phi, half)
     if not (bool(torch.isfinite(area[-1])) and float(area[-1]) > 0):
         raise ValueError("the spike function's derivative is zero or not finite; give gamma=... yourself")
-    inside = phi > 0
-    if not bool(inside[-1]) and float(half[inside][-1]) < 100:
-        return float(half[inside][-1])
+    edge = float(half[phi > 0][-1])
+    # a support ends with a derivative that is still there just inside; a rounded-off tail has none worth the name
+    if edge < 100 and float(phi[half <= 0.99 * edge][-1]) > 1e-3 * float(phi.max()):
+        return edge
     return float(half[1:][area >= mass * area[-1]][0])

@@ -46,7 +46,7 @@ class HandWritten(Hooked):
         return isinstance(module, self.kind)
 
     def _native(self, module: nn.Module) -> Callable[..., Any]:
-        native = getattr(module, self.name, None)
+        native: Callable[..., Any] | None = getattr(module, self.name, None)
         if not callable(native):
             raise ValueError(f"{type(module).__name__} has no callable {self.name!r}; name its spike function")
         return native

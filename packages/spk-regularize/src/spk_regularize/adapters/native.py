@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
 
 from spk_neurons import LI, LIF, Neuron
@@ -36,4 +34,4 @@ class Native(Adapter):
                 f"{type(module).__name__} records spikes only, no potentials; use LIF, IF, PLIF or NoisyLIF, or watch "
                 "the other layers with layers=[...]"
             )
-        return cast(LIF, module)
+        return module

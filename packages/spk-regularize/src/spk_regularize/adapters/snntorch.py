@@ -49,13 +49,14 @@ class SnnTorch(Hooked):
     def fire(self, module: nn.Module, hook: FireHook) -> Iterator[None]:
         if getattr(module, "inhibition", False):
             raise ValueError("snnTorch neurons with inhibition=True fire by rank, not by threshold; turn it off")
-        native: Any = module.spike_grad
+        neuron: Any = module
+        native = neuron.spike_grad
 
         # ``fire`` and not ``spike_grad``: the late reset calls the latter once more per step
         def fire(mem: Tensor) -> Tensor:
-            quantise: Any = getattr(module, "state_quant", False)
-            x = (quantise(mem) if quantise else mem) - module.threshold
-            spikes: Tensor = hook(x, native) * module.graded_spikes_factor
+            quantise = getattr(neuron, "state_quant", False)
+            x = (quantise(mem) if quantise else mem) - neuron.threshold
+            spikes: Tensor = hook(x, native) * neuron.graded_spikes_factor
             return spikes
 
         module.__dict__["fire"] = fire

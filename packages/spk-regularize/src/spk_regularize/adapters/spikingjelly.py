@@ -19,11 +19,12 @@ class _Shell(nn.Module):
 
     def __init__(self, native: Callable[[Tensor], Tensor], hook: FireHook) -> None:
         super().__init__()
-        self.__dict__["native"], self.__dict__["hook"] = native, hook
+        # not registered: the native function stays where it was in the model's state
+        self.calls = (hook, native)
 
     def forward(self, x: Tensor) -> Tensor:
-        spikes: Tensor = self.hook(x, self.native)
-        return spikes
+        hook, native = self.calls
+        return hook(x, native)
 
 
 class SpikingJelly(Hooked):

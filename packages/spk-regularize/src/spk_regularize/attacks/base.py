@@ -69,6 +69,11 @@ def check_logits(z: Tensor, n: int) -> None:
         raise ValueError("the model's logits hold nan or inf; an attack on them would prove nothing")
 
 
+def batches(n: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that cover n rows."""
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
 @contextmanager
 def prepared(model: nn.Module, seed: int) -> Iterator[None]:
     """Inside: evaluation mode, no parameter gradients, seeded draws. Afterwards everything is as before."""
@@ -197,8 +202,7 @@ class GradientAttack(Attack):
         with ExitStack() as stack:
             stack.enter_context(self.grad.applied(self.model))
             noise = self._noise(x)
-            for start in range(0, len(x), self.batch_size):
-                rows = slice(start, start + self.batch_size)
+            for rows in batches(len(x), self.batch_size):
                 target = None if self._target is None else self._target[rows]
                 part = [n[rows] for n in noise]
                 parts.append(self._batch(x[rows].contiguous(), y[rows], target, part))
@@ -243,7 +247,9 @@ class GradientAttack(Attack):
             loss = each if loss is None else loss + each
             grad = g if grad is None else grad + g
             logits = z if logits is None else logits + z
-        assert loss is not None and grad is not None and logits is not None
+        assert loss is not None
+        assert grad is not None
+        assert logits is not None
         return Found(loss / self.eot, grad / self.eot, _hit(logits, y, target))
 
     @torch.no_grad()
@@ -254,7 +260,8 @@ class GradientAttack(Attack):
             each, z = self._once(x, y, target)
             loss = each if loss is None else loss + each
             logits = z if logits is None else logits + z
-        assert loss is not None and logits is not None
+        assert loss is not None
+        assert logits is not None
         check_logits(logits, len(x))
         return Found(loss / self.eot, torch.empty(0), _hit(logits, y, target))
 
@@ -289,7 +296,8 @@ class GradientAttack(Attack):
 
 
 def _l2(d: Tensor) -> Tensor:
-    return d.flatten(1).norm(dim=1).reshape(-1, *[1] * (d.dim() - 1))
+    size: Tensor = torch.linalg.vector_norm(d.flatten(1), dim=1)
+    return size.reshape(-1, *[1] * (d.dim() - 1))
 
 
 def _hit(z: Tensor, y: Tensor, target: Tensor | None) -> Tensor:

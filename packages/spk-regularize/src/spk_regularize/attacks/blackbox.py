@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -44,7 +45,7 @@ class Square(Attack):
         """Share of the image that a square covers at this query; the published steps, scaled to ``queries``."""
         at = query / self.queries * 10000
         halvings = sum(at > limit for limit in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
-        return self.share / 2**halvings
+        return self.share * 0.5 ** float(halvings)
 
     @torch.no_grad()
     def _run(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -141,9 +142,9 @@ class Transfer(Attack):
     def __init__(
         self,
         model: nn.Module,
-        sources: list[nn.Module] | tuple[nn.Module, ...],
         eps: float = 8 / 255,
         *,
+        sources: Sequence[nn.Module],
         attack: Any = None,
         seed: int = 0,
         batch_size: int = 512,

@@ -1,7 +1,7 @@
 """The gradient an attack goes by. Only the backward pass changes: the attacked network's answers stay bit for bit.
 
-A network trained with a narrow surrogate, or with potentials pushed out of its window, passes little gradient; that says
-nothing about its robustness. So each attack takes ``grad``: "native", a surrogate, or one of the adaptive gradients.
+A network trained with a narrow surrogate, or with potentials pushed out of its window, passes little gradient; that
+says nothing about its robustness. So each attack takes ``grad``: "native", a surrogate, or an adaptive gradient.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class _Swapped(torch.autograd.Function):
 class AttackGradient:
     """Base, and the gradient the network was trained with.
 
-    A subclass defines ``derivative(layer, slot, x)``, where ``slot`` counts the calls of one layer in one pass (its time
-    steps, in a fixed order), or ``_swap(layer)``.
+    A subclass defines ``derivative(layer, slot, x)``, where ``slot`` counts the calls of one layer in one pass (its
+    time steps, in a fixed order), or ``_swap(layer)``.
     """
 
     name = "native"

@@ -55,7 +55,7 @@ class PGD(GradientAttack):
 
     Args:
         steps: gradient steps. alpha: step size; None takes 2.5 eps / steps (at most eps).
-        random_start: begin anywhere in the ball. restarts: independent attempts; the first one that breaks a row counts.
+        random_start: begin anywhere in the ball. restarts: independent attempts; the first that breaks a row counts.
         momentum: weight of earlier gradients, each divided by its mean size (0: none).
         keep: "best": the first image that is wrong, else the one of largest loss; "last": the last one, as other
             libraries return it. early_stop: broken rows stop (with keep="best"); they cost nothing any more.

@@ -1,4 +1,4 @@
-"""Images to train and attack on: files that you give by path, scikit-learn's digits, a generator with known robustness."""
+"""Images to train and attack on: files given by path, scikit-learn's digits, a generator of known robustness."""
 
 from spk_regularize.data.cifar import read_cifar
 from spk_regularize.data.folder import read_image_folder

@@ -70,7 +70,8 @@ class InputGradient(Regularizer):
         loss = nn.functional.cross_entropy(logits, y, reduction="sum")
         (g,) = torch.autograd.grad(loss, x, create_graph=True)
         flat = g.flatten(1)
-        return (flat.abs().sum(1) if self.norm == "l1" else flat.square().sum(1)).mean()
+        each: Tensor = flat.abs().sum(1) if self.norm == "l1" else flat.square().sum(1)
+        return each.mean()
 
 
 class SparsityReg(Regularizer):

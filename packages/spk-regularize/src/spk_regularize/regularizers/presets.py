@@ -1,4 +1,4 @@
-"""Regularisers by name, as configurations and the command line write them, and the combination that raised the worst case."""
+"""Regularisers by name, as configurations and the command line write them, and a combination that works."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["LipschitzRows", "ParsevalOrtho"]
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
+def _weights(model: nn.Module) -> Iterator[Tensor]:
     for module in model.modules():
         if isinstance(module, _WEIGHTED) and module.weight.requires_grad:
             yield module.weight

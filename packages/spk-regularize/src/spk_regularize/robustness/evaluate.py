@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spk_regularize.adapters.base import find_layers
 from spk_regularize.attacks import GradientAttack
-from spk_regularize.attacks.base import check_images, check_labels, check_logits, prepared
+from spk_regularize.attacks.base import batches, check_images, check_labels, check_logits, prepared
 from spk_regularize.classifier import SpikingClassifier, check_stateless, is_stochastic
 from spk_regularize.data.images import ImageSet
 from spk_regularize.robustness.battery import AttackSpec, make_battery
@@ -108,7 +108,7 @@ def evaluate_robustness(
     sizes = _sizes(eps)
     with prepared(model, seed), torch.no_grad():
         check_stateless(model, x[:8])
-        logits = torch.cat([model(part) for part in x.split(batch_size)])
+        logits = torch.cat([model(x[rows]) for rows in batches(len(x), batch_size)])
     check_logits(logits, len(x))
     classes = logits.shape[1]
     check_labels(y, len(x), classes)
@@ -164,7 +164,7 @@ def _cell(
         attack = attack.targeted((y[rows] + spec.target) % classes)
     adv = attack(x[rows], y[rows])
     with prepared(model, seed), torch.no_grad():
-        answers = torch.cat([model(part).argmax(1) for part in adv.split(batch_size)])
+        answers = torch.cat([model(adv[part]).argmax(1) for part in batches(len(adv), batch_size)])
     survived[rows] = (answers == y[rows]).cpu()
     return survived
 

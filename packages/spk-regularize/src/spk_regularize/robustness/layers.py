@@ -42,7 +42,7 @@ def summarise_layers(model: nn.Module, x: Tensor, *, seed: int = 0, limit: int =
     rows = []
     for trace in monitor.layers:
         values = trace.potentials.float()
-        both = (None, None)
+        both: tuple[float | None, float | None] = (None, None)
         if trace.gamma is not None and values[0].numel() > 1:
             omega = overlap(trace.mean, deviation(trace.var), trace.gamma).mean()
             both = (float(omega), float(empirical_overlap(values, trace.gamma).mean()))
@@ -54,6 +54,6 @@ def summarise_layers(model: nn.Module, x: Tensor, *, seed: int = 0, limit: int =
                 float(values.std(correction=0)),
                 trace.gamma,
                 *both,
-            )  # fmt: skip
+            )
         )
     return rows

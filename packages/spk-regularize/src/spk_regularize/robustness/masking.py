@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spk_regularize.attacks import FGSM, PGD, Noise, Square, Transfer
-from spk_regularize.attacks.base import Attack, prepared
+from spk_regularize.attacks.base import Attack, batches, prepared
 from spk_regularize.classifier import is_stochastic
 from spk_regularize.robustness.interval import paired_lower, share
 from spk_regularize.robustness.layers import summarise_layers
@@ -84,7 +84,9 @@ class _Probe:
         """Which images are still named right."""
         adv = attack(self.x if x is None else x, self.y)
         with prepared(self.model, attack.seed), torch.no_grad():
-            return torch.cat([self.model(part).argmax(1) for part in adv.split(attack.batch_size)]) == self.y
+            return (
+                torch.cat([self.model(adv[rows]).argmax(1) for rows in batches(len(adv), attack.batch_size)]) == self.y
+            )
 
     def pgd(self, steps: int, eps: float | None = None, grad: str = "native", **extra: Any) -> PGD:
         """PGD with the common options."""
@@ -119,7 +121,7 @@ def masking_verdict(
     if not eps > 0:
         raise ValueError(f"eps={eps} given; the verdict speaks of an attack of some size > 0")
     with prepared(model, seed), torch.no_grad():
-        good = torch.cat([model(part).argmax(1) for part in x.split(batch_size)]) == y
+        good = torch.cat([model(x[rows]).argmax(1) for rows in batches(len(x), batch_size)]) == y
     x, y = x[good], y[good]
     if not len(x):
         raise ValueError("the model names no image right, so there is nothing to attack")
@@ -166,7 +168,7 @@ def _blackbox(
     if probe.x.dim() == 4:
         tried[f"Square ({queries} queries)"] = probe.right(Square(probe.model, probe.eps, queries=queries, **common))
     if sources:
-        tried["transfer"] = probe.right(Transfer(probe.model, list(sources), probe.eps, **common))
+        tried["transfer"] = probe.right(Transfer(probe.model, probe.eps, sources=sources, **common))
     told = ", ".join(f"{name} {_points(right)}" for name, right in tried.items()) or "no black box could run"
     return MaskingItem(
         2, "does a black box beat the gradient?", any(_beats(right, pgd) for right in tried.values()),
@@ -222,16 +224,13 @@ def _adaptive(probe: _Probe, pgd: Tensor, steps: int) -> MaskingItem:
 def _zeros(probe: _Probe) -> MaskingItem:
     attack = probe.pgd(1)
     with prepared(probe.model, attack.seed):
-        grads = [attack.query(a, b).grad for a, b in _batches(probe, attack.batch_size)]
+        parts = batches(len(probe.x), attack.batch_size)
+        grads = [attack.query(probe.x[rows], probe.y[rows]).grad for rows in parts]
     zero = torch.cat([(g.flatten(1) == 0).all(1) for g in grads])
     return MaskingItem(
         8, "are input gradients exactly zero?", share(zero) > ZERO_GRADIENTS,
         f"{_points(zero)} of the images have an input gradient of exactly zero",
     )  # fmt: skip
-
-
-def _batches(probe: _Probe, size: int) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(probe.x.split(size), probe.y.split(size), strict=True))
 
 
 def _rising(probe: _Probe, steps: int) -> MaskingItem:

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: accuracies with intervals, the worst case per sample, the verdict; JSON and Markdown."""
+"""The outcome of an evaluation: accuracies with intervals, the worst case per sample, the verdict."""
 
 from __future__ import annotations
 
