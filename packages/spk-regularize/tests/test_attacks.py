@@ -61,7 +61,7 @@ def linear() -> nn.Module:
     model = nn.Linear(4, 2)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.0, 0, 0, 0], [1.0, -2.0, 0.5, 0.0]]))
-        model.bias.copy_(torch.tensor([0.0, 0.3]))
+        model.bias.copy_(torch.tensor([0.0, 3.0]))
     return model
 
 
@@ -264,7 +264,7 @@ def test_two_classes_take_the_margin() -> None:
 
 
 @settings(max_examples=15)
-@given(eps=st.floats(0.001, 0.4), seed=st.integers(0, 1000))
+@given(eps=st.floats(0.001, 0.3), seed=st.integers(0, 1000))
 def test_ideal_classifier_keeps_exactly_its_margins(eps: float, seed: int) -> None:
     made = synthetic_margin(40, size=4, seed=seed)
     model, x, y = made.ideal(), made.data.x(), made.data.labels
@@ -273,9 +273,7 @@ def test_ideal_classifier_keeps_exactly_its_margins(eps: float, seed: int) -> No
         right = model(adv).argmax(1) == y
     # rounding decides within 1e-5 of the plane
     clear = (made.margins - eps).abs() > 1e-5
-    inside = torch.tensor((0.5 + made.margins.amax() + 0.3) <= 1) | (x.amin((1, 2, 3)) >= eps) & (
-        x.amax((1, 2, 3)) <= 1 - eps
-    )
+    inside = (x.amin((1, 2, 3)) >= eps) & (x.amax((1, 2, 3)) <= 1 - eps)
     assert torch.equal(right[clear & inside], (made.margins > eps)[clear & inside])
 
 

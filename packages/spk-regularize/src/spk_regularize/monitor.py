@@ -92,7 +92,7 @@ class MembraneMonitor:
         model: any network with spiking layers. keep: out of "moments" (mean and variance; no potentials stored with
             spk-neurons), "potentials", "spikes"; or a regulariser, which knows what it needs.
         layers: names of the layers to watch; None: all. exclude_last: leave the last spiking layer out (where it is
-            the read-out). adapters: see :func:`find_layers`.
+            the read-out). windows: look up the surrogates' windows. adapters: see :func:`find_layers`.
     Raises:
         ValueError: no spiking layer, unknown names, or neurons whose potentials cannot be seen.
 
@@ -115,6 +115,7 @@ class MembraneMonitor:
         *,
         layers: Sequence[str] | None = None,
         exclude_last: bool = False,
+        windows: bool = True,
         adapters: Sequence[Adapter] | None = None,
     ) -> None:
         kept = tuple(getattr(keep, "needs", keep))
@@ -134,7 +135,7 @@ class MembraneMonitor:
             for layer in self.watched:
                 if isinstance(layer.adapter, Native):
                     layer.adapter.potentials(layer.module)
-        self._gamma = {layer.name: _gamma(layer) for layer in self.watched}
+        self._gamma = {layer.name: _gamma(layer) if windows else None for layer in self.watched}
 
     def __enter__(self) -> MembraneMonitor:
         if self._stack is not None:

@@ -54,7 +54,7 @@ class SnnTorch(Hooked):
 
         # ``fire`` and not ``spike_grad``: the late reset calls the latter once more per step
         def fire(mem: Tensor) -> Tensor:
-            quantise = getattr(neuron, "state_quant", False)
+            quantise: Any = getattr(neuron, "state_quant", False)
             x = (quantise(mem) if quantise else mem) - neuron.threshold
             spikes: Tensor = hook(x, native) * neuron.graded_spikes_factor
             return spikes

@@ -45,7 +45,7 @@ class Square(Attack):
         """Share of the image that a square covers at this query; the published steps, scaled to ``queries``."""
         at = query / self.queries * 10000
         halvings = sum(at > limit for limit in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
-        return self.share * 0.5 ** float(halvings)
+        return float(self.share * 0.5**halvings)
 
     @torch.no_grad()
     def _run(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

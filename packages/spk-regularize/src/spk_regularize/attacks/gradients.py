@@ -56,7 +56,10 @@ class AttackGradient:
         """Inside, backward passes of ``model`` use this gradient; afterwards it is as before, whatever happened."""
         self.forget()
         with ExitStack() as stack:
-            for layer in find_layers(model) if type(self) is not AttackGradient else []:
+            layers = find_layers(model) if type(self) is not AttackGradient else []
+            for layer in layers:
+                self.prepare(layer)
+            for layer in layers:
                 stack.enter_context(self._swap(layer))
             yield self
         self.forget()
@@ -64,6 +67,9 @@ class AttackGradient:
     def forget(self) -> None:
         """Drop what was gathered about earlier batches."""
         self._slots, self.frozen = {}, False
+
+    def prepare(self, layer: SpikingLayer) -> None:
+        """Look at a layer before anything is exchanged."""
 
     def begin(self, model: nn.Module, x: Tensor, *, frozen: bool = False) -> None:
         """Before each forward pass whose gradient is taken; ``frozen``: repeats of one input gather nothing."""
@@ -161,18 +167,15 @@ class Wide(Family):
         self.factor, self.name = float(factor), f"wide x{factor:g}"
         self._widths: dict[str, float] = {}
 
-    def chosen(self, layer: SpikingLayer) -> Surrogate:
-        if layer.name not in self._widths:
-            try:
-                own = layer.adapter.half_width(layer.module)
-            except ValueError:
-                own = 1.0
-            self._widths[layer.name] = self.factor * max(1.0, own)
-        return Triangle(self._widths[layer.name])
+    def prepare(self, layer: SpikingLayer) -> None:
+        try:
+            own = layer.adapter.half_width(layer.module)
+        except ValueError:
+            own = 1.0
+        self._widths[layer.name] = self.factor * max(1.0, own)
 
-    def forget(self) -> None:
-        super().forget()
-        self._widths = {}
+    def chosen(self, layer: SpikingLayer) -> Surrogate:
+        return Triangle(self._widths[layer.name])
 
 
 class ASSG(AttackGradient):
@@ -231,7 +234,7 @@ class PDSG(AttackGradient):
         super().begin(model, x, frozen=frozen)
         if frozen:
             return
-        with torch.no_grad(), MembraneMonitor(model) as monitor:
+        with torch.no_grad(), MembraneMonitor(model, windows=False) as monitor:
             model(x)
         for trace in monitor.layers:
             whole = trace.var.mean(0) + trace.mean.var(0, correction=0)

@@ -41,7 +41,7 @@ class Synthetic:
 
 
 def synthetic_margin(
-    n: int = 1000, size: int = 8, margin: float = 0.1, spread: float = 0.1, noise: float = 0.15, seed: int = 0
+    n: int = 1000, size: int = 8, margin: float = 0.1, spread: float = 0.1, noise: float = 0.1, seed: int = 0
 ) -> Synthetic:
     """n images [1, size, size] of two classes, each at a known l_inf distance of a plane.
 

@@ -120,6 +120,8 @@ def evaluate_robustness(
         "eps": sizes, "n": len(x), "seed": seed, "eot": draws, "sources": len(sources), "batch_size": batch_size,
         "masking": masking, "fingerprint": _fingerprint(model, x, y, sources), **_about(model, x),
     }  # fmt: skip
+    # as JSON has it, so that a report read back is equal
+    settings = json.loads(json.dumps(settings))
     cells = _Cells(folder, settings)
     queue = [(spec, size) for size in sizes for spec in specs]
     right: dict[tuple[str, float], Tensor] = {}

@@ -30,7 +30,8 @@ def wilson(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     p = right / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # at the ends rounding would leave a trace
+    return 0.0 if right == 0 else middle - half, 1.0 if right == n else middle + half
 
 
 def paired_lower(first: Tensor, second: Tensor, confidence: float = 0.95) -> tuple[float, float]:
