@@ -48,7 +48,7 @@ def test_methods_learn_and_resume_to_equal_weights(method: Any, split: Split, tm
     config = TrainConfig(method=method, regularizer="mpd-sgr:eta=1", **FAST)
     whole = small()
     result = RobustTrainer(whole, config).fit(data, folder=tmp_path / "whole")
-    assert result.last["train_accuracy"] > 0.5
+    assert result.last["task"] < result.history[0]["task"]
     assert [row["epoch"] for row in result.history] == [1.0, 2.0]
     halved = small()
     RobustTrainer(halved, config).fit(data, folder=tmp_path / "halved", stop_after=1)
@@ -93,8 +93,8 @@ def test_mpd_sgr_moves_the_potentials(split: Split) -> None:
 
 
 def test_choice_is_made_on_validation(split: Split) -> None:
-    configs = [TrainConfig(epochs=1, lr=1e-6), TrainConfig(epochs=1, lr=0.1)]
-    data = split.train.take(slice(0, 300))
+    configs = [TrainConfig(epochs=3, lr=1e-6), TrainConfig(epochs=3, lr=0.1)]
+    data = split.train.take(slice(0, 600))
     best, rows = select_on_validation(small, configs, data, split.validation.take(slice(0, 60)), eps=0.05)
     assert best is configs[1]
     assert rows[1]["clean"] > rows[0]["clean"]

@@ -59,8 +59,11 @@ class SnnTorch(Hooked):
             spikes: Tensor = hook(x, native) * neuron.graded_spikes_factor
             return spikes
 
+        before = module.__dict__.get("fire")
         module.__dict__["fire"] = fire
         try:
             yield
         finally:
             del module.__dict__["fire"]
+            if before is not None:
+                module.__dict__["fire"] = before

@@ -53,8 +53,9 @@ def read_image_folder(
     Image, mode = _pillow(), "L" if grey else "RGB"
     images, labels, classes = [], [], []
     names: dict[str, list[str]] = {}
-    archive = zipfile.ZipFile(root) if root.is_file() else None
+    archive: zipfile.ZipFile | None = None
     try:
+        archive = zipfile.ZipFile(root) if root.is_file() else None
         if archive is not None:
             listed = [n for n in archive.namelist() if not n.endswith("/")]
         else:
