@@ -95,7 +95,7 @@ def test_mpd_sgr_moves_the_potentials(split: Split) -> None:
 def test_choice_is_made_on_validation(split: Split) -> None:
     configs = [TrainConfig(epochs=3, lr=1e-6), TrainConfig(epochs=3, lr=0.1)]
     data = split.train.take(slice(0, 600))
-    best, rows = select_on_validation(small, configs, data, split.validation.take(slice(0, 60)), eps=0.05)
+    best, rows = select_on_validation(small, configs, data, split.validation.take(slice(0, 60)), eps=0.005)
     assert best is configs[1]
     assert rows[1]["clean"] > rows[0]["clean"]
 
