@@ -1,0 +1,173 @@
+"""What a regulariser and an attack cost: ratios within one process, ours and the peers taking turns.
+
+    python packages/spk-regularize/benchmarks/speed.py [--part NAME]
+
+Parts: step (a training step with and without MPD-SGR), fused (the operation on stored potentials, in passes over them),
+pgd (against foolbox and ART on the same model, same images checked first), battery (the standard one on 1,000 digits).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+import numpy as np
+import torch
+from torch import nn
+
+from results import Results
+from spk_regularize import MPDSGR, PGD, MembraneMonitor, RobustTrainer, TrainConfig, build_model, evaluate_robustness
+from spk_regularize.data import digits
+from spk_regularize.stats import overlap_of
+
+ROUNDS = 9
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Seconds per call of each, taking turns, after one warm-up."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratio(times: dict[str, list[float]], a: str, b: str) -> tuple[float, float]:
+    """Median of a over b round by round, and its spread (half the distance of the quartiles)."""
+    each = sorted(x / y for x, y in zip(times[a], times[b], strict=True))
+    low, _, high = statistics.quantiles(each, n=4)
+    return statistics.median(each), (high - low) / 2
+
+
+def step(out: Results) -> None:
+    model = build_model("cnn", shape=(3, 32, 32), channels=(16, 32, 32), seed=0).train()
+    x, y = torch.rand(32, 3, 32, 32), torch.arange(32) % 10
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+    def run(reg: MPDSGR | None) -> None:
+        optimizer.zero_grad()
+        if reg is None:
+            loss = nn.functional.cross_entropy(model(x), y)
+        else:
+            with MembraneMonitor(model, reg) as monitor:
+                loss = nn.functional.cross_entropy(model(x), y)
+            loss = loss + reg(monitor)
+        loss.backward()
+        optimizer.step()
+
+    batch, analytic = MPDSGR(), MPDSGR(stats="tdbn")
+    times = interleaved({"plain": lambda: run(None), "batch": lambda: run(batch), "tdbn": lambda: run(analytic)})
+    for name, target in (("batch", 1.15), ("tdbn", 1.01)):
+        value, spread = ratio(times, name, "plain")
+        out.add(
+            name=f"training step with MPD-SGR, {name} statistics", metric="time over the plain step", ours=value,
+            target=f"<= {target}", met=value <= target, n=ROUNDS, spread=spread, table="speed",
+            note="3 convolutions 16/32/32 on 32x32, T = 4, batch 32, forward, backward, optimiser",
+        )  # fmt: skip
+
+
+def fused(out: Results) -> None:
+    u = torch.randn(4, 64, 32, 16, 16, requires_grad=True)
+    buffer = torch.empty_like(u)
+
+    def op() -> None:
+        u.grad = None
+        overlap_of(u, 1.0).mean().backward()
+
+    times = interleaved({"fused": op, "pass": lambda: torch.mul(u.detach(), 1.5, out=buffer)})
+    value, spread = ratio(times, "fused", "pass")
+    out.add(
+        name="fused overlap of stored potentials", metric="elementwise passes", ours=value, target="<= 3.0",
+        met=value <= 3.0, n=ROUNDS, spread=spread, table="speed",
+        note="(4, 64, 32, 16, 16), forward and backward; a pass reads and writes once",
+    )  # fmt: skip
+
+
+def pgd(out: Results) -> None:
+    data = digits()
+    model = build_model("cnn", seed=0)
+    RobustTrainer(model, TrainConfig(epochs=2)).fit(data)
+    model.eval()
+    x, y = data.x(slice(0, 200)), data.labels[:200]
+    ours = PGD(model, 0.1, steps=10, alpha=0.025, random_start=False, keep="last")
+    calls: dict[str, Callable[[], object]] = {"ours": lambda: ours(x, y)}
+    try:
+        import foolbox
+
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+        theirs = foolbox.attacks.LinfPGD(abs_stepsize=0.025, steps=10, random_start=False)
+        calls["foolbox"] = lambda: theirs(wrapped, x, y, epsilons=0.1)[1]
+    except ImportError as error:
+        print(f"foolbox: {error}")
+    try:
+        from art.attacks.evasion import ProjectedGradientDescentPyTorch
+        from art.estimators.classification import PyTorchClassifier
+
+        estimator = PyTorchClassifier(
+            model, nn.CrossEntropyLoss(), input_shape=(1, 8, 8), nb_classes=10, clip_values=(0.0, 1.0),
+            device_type="cpu",
+        )  # fmt: skip
+        art = ProjectedGradientDescentPyTorch(
+            estimator, norm=np.inf, eps=0.1, eps_step=0.025, max_iter=10, num_random_init=0, batch_size=200,
+            verbose=False,
+        )  # fmt: skip
+        one_hot, images = np.eye(10)[y.numpy()], x.numpy()
+        calls["ART"] = lambda: art.generate(images, one_hot)
+    except ImportError as error:
+        print(f"ART: {error}")
+    for name, call in calls.items():
+        found = torch.as_tensor(call())
+        assert torch.allclose(found, ours(x, y), atol=1e-6), f"{name} attacks otherwise"
+    times = interleaved(calls)
+    for name, target in (("foolbox", 1.0), ("ART", 1.3)):
+        if name not in calls:
+            continue
+        value, spread = ratio(times, name, "ours")
+        out.add(
+            name="PGD, 10 steps, 200 digits", metric="time", unit="s", ours=statistics.median(times["ours"]),
+            peer=(name, statistics.median(times[name])), ratio=value, target=f">= {target}x", met=value >= target,
+            n=ROUNDS, spread=spread, table="speed", note="equal pixels checked first; spread is that of the ratio",
+        )  # fmt: skip
+
+
+def battery(out: Results) -> None:
+    data = digits()
+    model = build_model("cnn", seed=0)
+    RobustTrainer(model, TrainConfig(epochs=5)).fit(data)
+    torch.set_num_threads(2)
+    report = evaluate_robustness(model, data, 0.1, battery="standard", n=1000, masking=False)
+    torch.set_num_threads(1)
+    out.add(
+        name="standard battery, 1,000 digits, 3 layers", metric="time", unit="s", ours=report.seconds, target="< 60",
+        met=report.seconds < 60, n=1, table="speed", note="eps 0.1, two threads, without transfer and verdict",
+    )  # fmt: skip
+
+
+PARTS = {"step": step, "fused": fused, "pgd": pgd, "battery": battery}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=list(PARTS), action="append")
+    chosen = parser.parse_args().part or list(PARTS)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    out = Results("spk-regularize", "speed", threads=1, resume=True)
+    for name in chosen:
+        PARTS[name](out)
+        out.write()
+    for row in out.rows:
+        print(f"{row['name']}: {row['ours']:.4g} {row['unit'] or ''} ratio {row['ratio']} {row['target']} {row['met']}")
+
+
+if __name__ == "__main__":
+    main()
