@@ -118,3 +118,38 @@ def run(
         return tuple(outs), tuple(last)
     kept: Tensor | float = 1.0 if keep is None else keep.to(z.dtype)[:, :, None]
     return cell(list(z), states, [decay, kept, theta, alpha], backend=backend)
+
+
+def one_step(
+    cell: Cell, z: Tensor, state: Tensor, decay: Tensor, keep: Tensor | None, theta: float, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """One acting step of ``_steps.gated``: z [B, 2H], state [1, B, 3H] -> spikes [1, B, H], new state.
+
+    What :func:`run` computes, by the same kernel, with as few tensor operations as possible around it.
+    """
+    batch, hidden = z.shape[0], z.shape[1] // 2
+    n = batch * hidden
+    gates = z.detach().numpy().reshape(batch, 2, hidden).transpose(1, 0, 2).reshape(2, 1, n)
+    old = state.detach().numpy()[0]
+    v, c = old[:, :hidden].ravel(), old[:, hidden : 2 * hidden].ravel()
+    if v.base is not None:  # one row: ravel gave a view, and the kernel writes in place
+        v, c = v.copy(), c.copy()
+    double = z.dtype == torch.float64
+    leak = np.empty((batch, hidden), gates.dtype)
+    leak[:] = decay.detach().numpy()
+    kept = _constant(1.0, n, double)
+    if keep is not None:
+        kept = np.empty((batch, hidden), gates.dtype)
+        kept[:] = keep.detach().numpy().reshape(batch, 1)
+        kept = kept.reshape(1, n)
+    spikes = np.empty((1, n), gates.dtype)
+    cell.compiled()[0](
+        gates[0], gates[1], v, c, leak.reshape(1, n), kept, _constant(theta, n, double), _constant(alpha, n, double),
+        spikes, 1, 0, n,
+    )  # fmt: skip
+    new = np.empty((1, batch, 3 * hidden), gates.dtype)
+    out = spikes.reshape(1, batch, hidden)
+    new[0, :, :hidden] = v.reshape(batch, hidden)
+    new[0, :, hidden : 2 * hidden] = c.reshape(batch, hidden)
+    new[0, :, 2 * hidden :] = out[0]
+    return torch.from_numpy(out), torch.from_numpy(new)

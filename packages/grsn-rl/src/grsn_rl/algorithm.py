@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grsn_rl.cells import SpikingMemory
 from grsn_rl.envs.vector import Step, VecEnv
 from grsn_rl.nets import RecurrentNet, RunningScale
 
@@ -43,6 +44,8 @@ class Algorithm:
         self.scale = RunningScale(env.obs_size)
         self.steps = self.episodes = 0
         self.started = False
+        #: mean spikes per neuron of the last rollout, [H]; None for a memory without spikes
+        self.fired: Tensor | None = None
         self.returns: deque[float] = deque(maxlen=RECENT)
         self.lengths: deque[int] = deque(maxlen=RECENT)
 
@@ -84,6 +87,12 @@ class Algorithm:
         self.previous = seen * self.keep[:, None]
         self.memory_state = state
         self.steps += self.env.num_envs
+
+    def count_spikes(self, out: Tensor) -> None:
+        """Add one step's spikes [1, N, H], as a mean over the environments."""
+        if isinstance(self.net.memory, SpikingMemory):
+            mean = out[0].mean(0)
+            self.fired = mean if self.fired is None else self.fired + mean
 
     # what a subclass defines
 

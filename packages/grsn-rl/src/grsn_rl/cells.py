@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from grsn_rl import _steps
 from grsn_rl._checks import check_keep, check_state, choice, fraction, positive, whole
-from grsn_rl._sequence import BACKENDS, run
+from grsn_rl._sequence import BACKENDS, one_step, plain, run
 
 __all__ = ["GRSN", "RLIF", "GRSNCell", "SpikingMemory"]
 
@@ -185,12 +185,29 @@ class SpikingMemory(nn.Module):
             state = state[:, None] if single else state
         if keep is not None:
             keep = check_keep(keep, x.shape[0], batch, single, self.batch_first and not single, x.device)
-        # float32 inside the cell under autocast: a membrane in half precision loses its spikes
-        with torch.autocast(x.device.type, enabled=False):
-            out, state = self._layers(x.to(dtype), state.to(dtype), keep)
+        if x.dtype != dtype:
+            x = x.to(dtype)
+        if state.dtype != dtype:
+            state = state.to(dtype)
+        if torch.is_autocast_enabled(x.device.type):
+            # a membrane in half precision loses its spikes
+            with torch.autocast(x.device.type, enabled=False):
+                out, state = self._layers(x, state, keep)
+        elif len(x) == 1 and self._acts(x):
+            out, state = self._act(x, state, keep)
+        else:
+            out, state = self._layers(x, state, keep)
         if single:
             return out[:, 0], state[:, 0]
         return (out.transpose(0, 1) if self.batch_first else out), state
+
+    def _acts(self, x: Tensor) -> bool:
+        """Whether ``_act`` can take this one step."""
+        return False
+
+    def _act(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One step without gradient, [1, B, I]: the same kernel with the least around it."""
+        raise NotImplementedError
 
     def _layers(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
         steps, k, hidden = x.shape[0], self.substeps, self.hidden_size
@@ -317,6 +334,15 @@ class GRSN(SpikingMemory):
         super().reset_parameters()
         for layer in range(self.num_layers if self.bias else 0):
             self._get("bias_hh" if self.gate == "spike" else "bias_ih", layer)[: self.hidden_size] = self.forget_bias
+
+    def _acts(self, x: Tensor) -> bool:
+        usual = self.gate == "input" and self.readout == "spike" and self.num_layers == self.substeps == 1
+        return usual and not torch.is_grad_enabled() and self.backend in ("auto", "numba") and plain(x)
+
+    def _act(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        own = self._parameters
+        z = nn.functional.linear(x[0], own["weight_ih_l0"], own.get("bias_ih_l0"))  # type: ignore[arg-type]
+        return one_step(self._cell(), z, state, self.decay(), keep, self.threshold, self.alpha)
 
     def _cell(self) -> Cell:
         make = _steps.driven if self._full or self.gate == "spike" else _steps.gated

@@ -138,13 +138,16 @@ class PPO(Algorithm):
         """Act for ``horizon`` steps: time-major tensors [T, N, ...], and the memory's state at their start."""
         c, env = self.config, self.env
         self.begin()
+        self.fired = None
         start = self.memory_state.clone()
         rows: dict[str, list[Tensor]] = {k: [] for k in ("obs", "previous", "keep", "action", "logp", "value")}
         reward = np.zeros((c.horizon, env.num_envs), np.float32)
         ended, after = np.zeros((2, c.horizon, env.num_envs), np.float32)
         for t in range(c.horizon):
             obs, previous, keep = self.scaled(), self.previous, self.keep
-            (head, value), state = self.net(obs[None], previous[None], self.memory_state, keep[None])
+            out, state = self.net.remember(obs[None], previous[None], self.memory_state, keep[None])
+            head, value = self.net.decide(out, obs[None])
+            self.count_spikes(out)
             action, logp = self._sample(head[0])
             for key, item in zip(rows, (obs, previous, keep, action, logp, value[0, :, 0]), strict=True):
                 rows[key].append(item)
@@ -162,6 +165,8 @@ class PPO(Algorithm):
                 after[t] = np.where(step.truncated, beyond[0, :, 0].numpy(), 0.0)
             self.advance(step, seen, state)
         (_, last), _ = self.net(self.scaled()[None], self.previous[None], self.memory_state, self.keep[None])
+        if self.fired is not None:
+            self.fired /= c.horizon
         batch = {k: torch.stack(v) for k, v in rows.items()}
         values = np.concatenate([batch["value"].numpy(), last[0, :, :1].T.numpy()])
         advantage = advantages(reward, values, ended, after, c.gamma, c.lam)
