@@ -2,10 +2,10 @@
 
     python packages/grsn-rl/benchmarks/reproduce.py [--only TEXT] [--minutes N] [--more] [--list]
 
-Recurrent PPO, 64 environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's learning rate is
-chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds 0, 1, 2
-run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells, each written as soon as it
-is done; a stopped queue goes on where it was. ``--more`` adds the second table: five seeds, further tasks and memories.
+Recurrent PPO, 64 environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's learning rate
+is chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds 0, 1, 2
+run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells, each written as soon as
+it is done; a stopped queue goes on where it was. ``--more`` adds the second table: five seeds, further tasks and memories.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 
 import torch
-from results import Results
 
 from grsn_rl import Agent, bootstrap, evaluate
+from results import Results
 
 STEPS, TUNING_SEED = 200_000, 100
 RATES = (1e-3, 3e-3)
@@ -54,7 +54,9 @@ def train(env: str, memory: str, rate: float, seed: int) -> dict[str, float]:
     return told
 
 
-def queue(tasks: tuple[str, ...], memories: tuple[str, ...], seeds: tuple[int, ...]) -> list[tuple[str, str, float | None, int]]:
+def queue(
+    tasks: tuple[str, ...], memories: tuple[str, ...], seeds: tuple[int, ...]
+) -> list[tuple[str, str, float | None, int]]:
     """(task, memory, rate to try or None for the chosen one, seed), the first task's first."""
     cells: list[tuple[str, str, float | None, int]] = []
     for task in tasks:
@@ -90,7 +92,8 @@ def rows(out: Results, tasks: tuple[str, ...], memories: tuple[str, ...]) -> Non
                 target, met = ">= 190", median(values) >= 190
             if task == "CartPole-P" and memory == "none":
                 target, met = "<= 150", median(values) <= 150
-            note = f"seeds: {', '.join(f'{v:.0f}' for v in values)}; median in [{low[0]:.0f}, {high[0]:.0f}]; lr {chosen(out, task, memory):g}"
+            note = f"seeds: {', '.join(f'{v:.0f}' for v in values)}; median in [{low[0]:.0f}, {high[0]:.0f}]"
+            note += f"; lr {chosen(out, task, memory):g}"
             if rate:
                 note += f"; rate {median(rate):.2f}"
             out.add(
@@ -101,7 +104,8 @@ def rows(out: Results, tasks: tuple[str, ...], memories: tuple[str, ...]) -> Non
                 ratio = median(energy[memory]) / median(energy["gru"])
                 spiking = memory == "grsn"
                 out.add(
-                    name=f"{task}, {memory}", metric="energy per step, whole agent", unit="nJ", ours=median(energy[memory]),
+                    name=f"{task}, {memory}", metric="energy per step, whole agent", unit="nJ",
+                    ours=median(energy[memory]),
                     peer=("gru", median(energy["gru"])), ratio=ratio, target="<= 0.5" if spiking else None,
                     met=ratio <= 0.5 if spiking else None, n=len(energy[memory]), table="energy",
                     note="4.6 pJ per MAC, 0.9 pJ per AC at the measured rate",
@@ -119,14 +123,21 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     plan = MORE if args.more else CORE
-    out = Results("grsn-rl", "reproduce", threads=1, resume=True, command="python packages/grsn-rl/benchmarks/reproduce.py")
+    out = Results(
+        "grsn-rl", "reproduce", threads=1, resume=True, command="python packages/grsn-rl/benchmarks/reproduce.py"
+    )
     begun = time.monotonic()
     for task, memory, rate, seed in queue(*plan):
         name = label(task, memory, rate)
         if args.list:
             print(("done " if out.has_cell(name, seed) else "     ") + f"{name}, seed {seed}")
             continue
-        if args.rows or args.only not in name or out.has_cell(name, seed) or time.monotonic() - begun > 60 * args.minutes:
+        if (
+            args.rows
+            or args.only not in name
+            or out.has_cell(name, seed)
+            or time.monotonic() - begun > 60 * args.minutes
+        ):
             continue
         use = rate if rate is not None else chosen(out, task, memory)
         if use is None:

@@ -45,7 +45,9 @@ def equal(a: object, b: object) -> bool:
         ("drqn", "lif", {}),
     ],
 )
-def test_train_2n_equals_train_n_save_load_train_n(tmp_path: Path, algo: str, memory: str, more: dict[str, object]) -> None:
+def test_train_2n_equals_train_n_save_load_train_n(
+    tmp_path: Path, algo: str, memory: str, more: dict[str, object]
+) -> None:
     n = 4 * 16 * 6
     whole = small(algo, memory, **more)
     whole.learn(2 * n, progress=False, run=tmp_path / "whole")
@@ -110,7 +112,9 @@ def test_acting_equals_the_training_unroll() -> None:
         unrolled, _ = net.remember(batch["obs"], batch["previous"], start, batch["keep"])
         state, rows = start, []
         for t in range(steps):
-            out, state = net.remember(*(batch[k][t : t + 1] for k in ("obs", "previous")), state, batch["keep"][t : t + 1])
+            out, state = net.remember(
+                *(batch[k][t : t + 1] for k in ("obs", "previous")), state, batch["keep"][t : t + 1]
+            )
             rows.append(out)
         heads = net.decide(unrolled, batch["obs"])
     assert (batch["keep"] == 0).any()

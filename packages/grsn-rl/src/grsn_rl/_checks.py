@@ -43,14 +43,18 @@ def check_state(who: str, state: Any, shape: tuple[int, int, int], device: torch
     """A state tensor of exactly this shape, on this device; nothing is repaired."""
     wanted = (shape[0], shape[2]) if single else shape
     if not isinstance(state, Tensor):
-        raise TypeError(f"state of {who} is {type(state).__name__}; pass the tensor {list(wanted)} it returned, or None")
+        raise TypeError(
+            f"state of {who} is {type(state).__name__}; pass the tensor {list(wanted)} it returned, or None"
+        )
     if tuple(state.shape) != wanted:
         raise ValueError(
-            f"state of {who} has shape {tuple(state.shape)}, the input asks for {wanted}; pass state=None to start fresh, "
-            "or the rows that go on"
+            f"state of {who} has shape {tuple(state.shape)}, the input asks for {wanted}; pass state=None to start "
+            "fresh, or the rows that go on"
         )
     if state.device != device:
-        raise ValueError(f"state of {who} lies on {state.device}, its parameters on {device}; move it with state.to(...)")
+        raise ValueError(
+            f"state of {who} lies on {state.device}, its parameters on {device}; move it with state.to(...)"
+        )
 
 
 def check_keep(keep: Tensor, steps: int, batch: int, single: bool, batch_first: bool, device: torch.device) -> Tensor:

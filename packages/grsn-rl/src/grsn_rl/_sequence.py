@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from spk_neurons.scan import Cell
 from torch import Tensor
+
+from spk_neurons.scan import Cell
 
 BACKENDS = ("auto", "reference", "torch", "numba")
 Array = np.ndarray[Any, Any]

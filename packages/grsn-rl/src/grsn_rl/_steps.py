@@ -75,7 +75,16 @@ def gated(hard: bool, detach: bool, shape: str) -> Cell:
         g = d_c + (one - decay) * g_h
         rest = (one - f) * g
         zero = o - o
-        return rest * f * (old - i), rest * on, g_h * decay * keep, g * f * keep, g_h * (keep * v - c1), zero, d_theta, zero
+        return (
+            rest * f * (old - i),
+            rest * on,
+            g_h * decay * keep,
+            g * f * keep,
+            g_h * (keep * v - c1),
+            zero,
+            d_theta,
+            zero,
+        )
 
     def reference(a: Any, b: Any, v: Any, c: Any, decay: Any, keep: Any, theta: Any, alpha: Any) -> Any:
         f = a.sigmoid()
@@ -155,9 +164,7 @@ def leaky(hard: bool, detach: bool, shape: str) -> Cell:
         v1 = (one - o) * h if hard else h - theta * o
         return o, h, v1
 
-    def backward(
-        e: Any, v: Any, decay: Any, keep: Any, theta: Any, alpha: Any, d_o: Any, d_h: Any, d_v: Any
-    ) -> Any:
+    def backward(e: Any, v: Any, decay: Any, keep: Any, theta: Any, alpha: Any, d_o: Any, d_h: Any, d_v: Any) -> Any:
         one = heaviside(decay == decay, decay)
         h = decay * (keep * v) + (one - decay) * e
         o = heaviside(h >= theta, h)

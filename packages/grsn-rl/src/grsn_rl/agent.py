@@ -54,8 +54,8 @@ class Agent:
         Args:
             env: a name of ``grsn_rl.envs.make``, or a vector environment of your own. algo: "ppo" or "drqn".
             memory: "grsn", "lif", "gru", "lstm", "none" or "grsn-notap". seed: decides weights, episodes and actions.
-            num_envs: environments at once where ``env`` is a name (64 for PPO, 8 for DRQN). env_options: noise, flicker,
-            delay, limit. memory_options: further arguments of the memory. settings: of the algorithm (``PPOConfig``,
+            num_envs: environments at once where ``env`` is a name (64 for PPO, 8 for DRQN). env_options: noise,
+            flicker, delay, limit. memory_options: further arguments of the memory. settings: of the algorithm (``PPOConfig``,
             ``DRQNConfig``).
         Raises:
             ValueError, TypeError: a name or setting that does not fit. NotImplementedError: unsupported spaces.
@@ -125,7 +125,12 @@ class Agent:
                 numbers = a.iterate()
                 bar.update(a.steps - before)
                 speed = (a.steps - first) / max(time.perf_counter() - begun, 1e-9)
-                told = {"steps": a.steps, "episodes": a.episodes, "return": mean_of(a.returns), "length": mean_of(a.lengths)}
+                told = {
+                    "steps": a.steps,
+                    "episodes": a.episodes,
+                    "return": mean_of(a.returns),
+                    "length": mean_of(a.lengths),
+                }
                 told |= self.spiking() | numbers
                 bar.set_postfix(
                     {k: f"{told[k]:.3g}" for k in ("return", "rate", "nJ") if k in told} | {"steps/s": f"{speed:.0f}"},
@@ -171,8 +176,8 @@ class Agent:
         """Actions for observations; the signature of Stable-Baselines3.
 
         Args:
-            obs: [N, O], or [O] for one environment; as the environment gives it. state: what the last call returned, None
-                at the start. episode_start: [N], true where an episode begins: the past is then forgotten.
+            obs: [N, O], or [O] for one environment; as the environment gives it. state: what the last call returned,
+                None at the start. episode_start: [N], true where an episode begins: the past is then forgotten.
             deterministic: the most likely (most valued) action, or a drawn one.
         Returns:
             actions, int [N] or float [N, A] in [-1, 1] (without N for one observation), and the state to pass on.
@@ -184,7 +189,9 @@ class Agent:
         single = obs.ndim == 1
         rows = obs[None] if single else obs
         if rows.ndim != 2 or rows.shape[1] != a.net.obs_size:
-            raise ValueError(f"obs has shape {obs.shape}, the agent was trained on observations of {a.net.obs_size} numbers")
+            raise ValueError(
+                f"obs has shape {obs.shape}, the agent was trained on observations of {a.net.obs_size} numbers"
+            )
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(-1))[0])
             raise ValueError(f"observation of environment {bad} is {rows[bad].tolist()}; observations must be finite")
@@ -195,7 +202,7 @@ class Agent:
             memory, previous = (torch.from_numpy(np.asarray(s, np.float32)) for s in state)
             if memory.shape[1] != n:
                 raise ValueError(
-                    f"state is of {memory.shape[1]} environments, obs of {n}; pass state=None to start, or matching rows"
+                    f"state is of {memory.shape[1]} environments, obs of {n}; pass None to start, or matching rows"
                 )
         start = np.zeros(n, bool) if episode_start is None else np.broadcast_to(np.asarray(episode_start, bool), (n,))
         keep = torch.from_numpy(~start).float()
@@ -235,9 +242,9 @@ class Agent:
             built = make(name, config["num_envs"], **config["env_options"])
         if _shape(built) != config["shape"] or built.num_envs != config["num_envs"]:
             raise ValueError(
-                f"{path} comes from {config['env'] or 'an environment'} ({_told(config['shape'])}, {config['num_envs']} at "
-                f"once), {built.name} has {_told(_shape(built))}, {built.num_envs} at once; pass the environment it was "
-                "trained in"
+                f"{path} comes from {config['env'] or 'an environment'} ({_told(config['shape'])}, {config['num_envs']} "
+                f"at once), {built.name} has {_told(_shape(built))}, {built.num_envs} at once; pass the environment it "
+                "was trained in"
             )
         agent = cls.create(
             built, config["algo"], config["memory"], config["seed"], memory_options=config["memory_options"],
@@ -260,8 +267,8 @@ class Agent:
         """ValueError where the environment's shape is not the one trained on."""
         if _shape(env) != self.config["shape"]:
             raise ValueError(
-                f"{env.name} has {_told(_shape(env))}, the agent was trained on {_told(self.config['shape'])}; evaluate it "
-                "in environments of that shape"
+                f"{env.name} has {_told(_shape(env))}, the agent was trained on {_told(self.config['shape'])}; evaluate "
+                "it in environments of that shape"
             )
 
     def __repr__(self) -> str:
@@ -289,5 +296,3 @@ def _nothing() -> Any:
     from contextlib import nullcontext
 
     return nullcontext()
-
-

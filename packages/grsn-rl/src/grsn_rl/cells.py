@@ -10,12 +10,12 @@ import math
 from typing import Any, Literal
 
 import torch
-from spk_neurons.scan import Cell
 from torch import Tensor, nn
 
 from grsn_rl import _steps
 from grsn_rl._checks import check_keep, check_state, choice, fraction, positive, whole
 from grsn_rl._sequence import BACKENDS, one_step, plain, run
+from spk_neurons.scan import Cell
 
 __all__ = ["GRSN", "RLIF", "GRSNCell", "SpikingMemory"]
 
@@ -58,7 +58,9 @@ class SpikingMemory(nn.Module):
     ) -> None:
         super().__init__()
         if bidirectional:
-            raise ValueError("bidirectional=True given; an agent's memory runs forward only: it acts before it has a future")
+            raise ValueError(
+                "bidirectional=True given; an agent's memory runs forward only: it acts before it has a future"
+            )
         self.input_size, self.hidden_size = whole("input_size", input_size), whole("hidden_size", hidden_size)
         self.num_layers, self.bias, self.batch_first = whole("num_layers", num_layers), bool(bias), bool(batch_first)
         self.dropout = fraction("dropout", dropout, low_open=False)
@@ -143,9 +145,7 @@ class SpikingMemory(nn.Module):
         z = torch.bmm(rows, stacked) if bias is None else torch.baddbmm(bias.view(gates, 1, hidden), rows, stacked)
         return z.view(gates, steps, batch, hidden)
 
-    def forward(
-        self, x: Tensor, state: Tensor | None = None, *, keep: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: Tensor | None = None, *, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run over a sequence.
 
         Args:
@@ -161,7 +161,7 @@ class SpikingMemory(nn.Module):
         """
         if not isinstance(x, Tensor):
             raise TypeError(
-                f"{type(self).__name__} takes a tensor, got {type(x).__name__}; pass padded sequences with keep= instead"
+                f"{type(self).__name__} takes a tensor, got {type(x).__name__}; pass padded ones with keep= instead"
             )
         if not x.is_floating_point():
             raise TypeError(f"{type(self).__name__} takes float input, got {x.dtype}; convert it with x.float()")
@@ -400,7 +400,9 @@ class GRSNCell(GRSN):
 
     def forward(self, x: Tensor, state: Tensor | None = None, *, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One step; keep is [B] or a scalar here. Errors as in :class:`GRSN`."""
-        out, new = super().forward(x[None], None if state is None else state[None], keep=None if keep is None else keep[None])
+        out, new = super().forward(
+            x[None], None if state is None else state[None], keep=None if keep is None else keep[None]
+        )
         return out[0], new[0]
 
 

@@ -86,6 +86,8 @@ def read(path: str | Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, KeyError, ValueError, UnicodeDecodeError, EOFError, TypeError) as error:
         raise ValueError(f"{path} is not an agent's checkpoint ({error}); Agent.save(path) writes one") from None
     if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; load it with the version that wrote it")
+        raise ValueError(
+            f"{path} has schema {schema}, this version reads {SCHEMA}; load it with the version that wrote it"
+        )
     state: dict[str, Any] = _unpack(told["state"], arrays)
     return state

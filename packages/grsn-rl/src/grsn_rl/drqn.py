@@ -28,10 +28,10 @@ __all__ = ["DRQN", "DRQNConfig"]
 class DRQNConfig:
     """Settings of :class:`DRQN`.
 
-    capacity: of the replay in steps. batch, length: windows per update, steps per window. burn_in: of them without loss.
-    replay_state: "zero" or "stored". learning_starts: steps before the first update. every: environment steps (of all
-    environments together) per update. lr, gamma, max_norm: as usual. tau: share of the new weights in the target network
-    per update. epsilon, final_epsilon, epsilon_steps: random actions fall linearly over so many steps. Sizes as in PPO.
+    capacity: of the replay in steps. batch, length: windows per update, steps per window. burn_in: of them without
+    loss. replay_state: "zero" or "stored". learning_starts: steps before the first update. every: environment steps (of all
+    environments together) per update. lr, gamma, max_norm: as usual. tau: share of the new weights in the target
+    network per update. epsilon, final_epsilon, epsilon_steps: random actions fall linearly over so many steps. Sizes as in PPO.
     """
 
     capacity: int = 100_000
@@ -55,18 +55,31 @@ class DRQNConfig:
     head: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "batch", "length", "every", "epsilon_steps", "hidden", "layers", "embed", "shortcut", "head"):
+        for name in (
+            "capacity",
+            "batch",
+            "length",
+            "every",
+            "epsilon_steps",
+            "hidden",
+            "layers",
+            "embed",
+            "shortcut",
+            "head",
+        ):
             whole(name, getattr(self, name))
         for name in ("lr", "max_norm", "tau"):
             positive(name, getattr(self, name))
         choice("replay_state", self.replay_state, ("zero", "stored"))
         whole("learning_starts", self.learning_starts, 0)
         if not 0 <= self.burn_in < self.length:
-            raise ValueError(f"burn_in={self.burn_in}, length={self.length} given; some steps must be left to learn from")
+            raise ValueError(
+                f"burn_in={self.burn_in}, length={self.length} given; some steps must be left to learn from"
+            )
         if not (0 < self.gamma <= 1 and 0 <= self.final_epsilon <= self.epsilon <= 1):
             raise ValueError(
-                f"gamma={self.gamma}, epsilon={self.epsilon}, final_epsilon={self.final_epsilon} given; expected gamma in "
-                "(0, 1] and 0 <= final_epsilon <= epsilon <= 1"
+                f"gamma={self.gamma}, epsilon={self.epsilon}, final_epsilon={self.final_epsilon} given; expected gamma "
+                "in (0, 1] and 0 <= final_epsilon <= epsilon <= 1"
             )
 
 
@@ -79,7 +92,9 @@ class DRQN(Algorithm):
     def __init__(self, env: VecEnv, memory: str, config: DRQNConfig, seed: int, options: dict[str, Any]) -> None:
         super().__init__(env, seed)
         if env.actions is None:
-            raise NotImplementedError(f"{env.name} has continuous actions, drqn chooses among discrete ones; use algo='ppo'")
+            raise NotImplementedError(
+                f"{env.name} has continuous actions, drqn chooses among discrete ones; use algo='ppo'"
+            )
         self.config = config
         self.net = RecurrentNet(
             env.obs_size, env.actions, (env.actions,), memory=memory, hidden=config.hidden, layers=config.layers,
@@ -90,7 +105,8 @@ class DRQN(Algorithm):
         self.draws = np.random.default_rng([seed, 2])
         fields: dict[str, tuple[int, ...]] = {
             # of every step: what was seen and done, what came of it; after: the observation that followed
-            "obs": (env.obs_size,), "after": (env.obs_size,), "action": (), "reward": (), "terminated": (), "previous": (env.actions,),
+            "obs": (env.obs_size,), "after": (env.obs_size,), "action": (), "reward": (), "terminated": (),
+            "previous": (env.actions,),
         }  # fmt: skip
         if config.replay_state == "stored":
             fields["state"] = tuple(self.net.init_state(1)[:, 0].shape)

@@ -7,6 +7,7 @@ Every memory is called the same way, ``out, state = memory(x, state, keep)``, ti
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class NoMemory(nn.Module):
         super().__init__()
         self.hidden_size, self.num_layers = hidden_size, num_layers
         sizes = [input_size, *[hidden_size] * num_layers]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def init_state(self, batch: int) -> Tensor:
         """An empty state [L, batch, 0]."""
@@ -129,5 +130,7 @@ def make_memory(kind: str, input_size: int, hidden_size: int, num_layers: int = 
         "none": lambda: NoMemory(input_size, hidden_size, num_layers),
     }
     if options and kind in ("gru", "lstm", "none"):
-        raise TypeError(f"memory {kind!r} takes no options, got {', '.join(options)}; they belong to the spiking memories")
+        raise TypeError(
+            f"memory {kind!r} takes no options, got {', '.join(options)}; they belong to the spiking memories"
+        )
     return makers[kind]()

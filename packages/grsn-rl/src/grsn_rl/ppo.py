@@ -26,11 +26,10 @@ __all__ = ["PPO", "PPOConfig"]
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Settings of :class:`PPO`; the defaults are ours, tuned on CartPole-P (docs/grsn-rl/results.md).
+    """Settings of :class:`PPO`; the defaults are ours.
 
-    horizon: steps per rollout and environment. epochs, minibatches: passes over a rollout, parts of it (by environment).
-    lr: of Adam; anneal_steps: falls linearly to zero over so many environment steps, None keeps it. gamma, lam: discount
-    and the trace of the advantages. clip: of the probability ratio. entropy, value: weights of these losses. max_norm:
+    horizon: steps per rollout and environment. epochs, minibatches: passes over it, parts of it (by environment).
+    lr: of Adam; anneal_steps: it falls linearly to zero over so many steps, None keeps it. gamma, lam: discount and the trace of the advantages. clip: of the probability ratio. entropy, value: weights of these losses. max_norm:
     of the gradient. hidden, layers, embed, shortcut, head: sizes of :class:`grsn_rl.RecurrentNet`.
     """
 
@@ -225,5 +224,3 @@ def advantages(
         trace = reward[t] + gamma * follows - values[t] + gamma * lam * (1 - ended[t]) * trace
         result[t] = trace
     return result
-
-

@@ -53,7 +53,9 @@ class SequenceReplay:
             raise ValueError(f"the episode has {sorted(episode)}, the replay keeps {sorted(self.data)}")
         steps = len(next(iter(episode.values())))
         if not 1 <= steps <= self.capacity:
-            raise ValueError(f"the episode has {steps} steps, the replay takes 1 to {self.capacity}; raise its capacity")
+            raise ValueError(
+                f"the episode has {steps} steps, the replay takes 1 to {self.capacity}; raise its capacity"
+            )
         if self._head + steps > self.capacity:
             self._clear(self._head, self.capacity)
             self._head = 0
@@ -86,7 +88,9 @@ class SequenceReplay:
             ValueError: the replay is empty.
         """
         if not self._episodes:
-            raise ValueError("the replay is empty: no episode has ended yet; act longer before learning (learning_starts)")
+            raise ValueError(
+                "the replay is empty: no episode has ended yet; act longer before learning (learning_starts)"
+            )
         if self._ends is None or self._length != length:
             self._table = np.array(self._episodes, np.int64)
             self._ends = np.cumsum(np.maximum(1, self._table[:, 1] - length + 1))

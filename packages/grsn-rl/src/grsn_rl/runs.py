@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.csv, tb/, checkpoint.npz. Valid at every moment, and resumed where it stopped."""
+"""A run's folder: config.json, metrics.csv, tb/, checkpoint.npz. Valid at every moment, resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -56,9 +56,13 @@ class Run:
         path = self.folder / "config.json"
         text = json.dumps(self._agent_config, indent=1, sort_keys=True) + "\n"
         if path.is_file() and json.loads(path.read_text()) != json.loads(text):
-            raise ValueError(f"{self.folder} holds a run of another configuration; choose another folder, or resume that one")
+            raise ValueError(
+                f"{self.folder} holds a run of another configuration; choose another folder, or resume that one"
+            )
         if agent.steps == 0 and (self.folder / "checkpoint.npz").is_file():
-            raise ValueError(f"{self.folder} holds a run already; `grsn-rl resume {self.folder}` goes on, or choose another")
+            raise ValueError(
+                f"{self.folder} holds a run already; `grsn-rl resume {self.folder}` goes on, or choose another"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(path, text)
         self._csv: Any = None

@@ -28,7 +28,7 @@ def bootstrap(
     """Percentile interval of a statistic over the first axis (seeds or episodes).
 
     Args:
-        values: [n, ...]. statistic: called as ``statistic(sample, axis=0)``. level: coverage. repeats, seed: of the draws.
+        values: [n, ...]. statistic: called as ``statistic(sample, axis=0)``. level: coverage. repeats, seed: of draws.
     Returns:
         (low, high), shaped like one value.
     """

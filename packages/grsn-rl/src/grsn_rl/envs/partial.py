@@ -38,7 +38,9 @@ class Partial(VecEnv):
     ) -> None:
         indices = list(range(env.obs_size)) if mask is None else [int(i) for i in mask]
         if not indices or min(indices) < 0 or max(indices) >= env.obs_size:
-            raise ValueError(f"mask={mask} given; {env.name} observes {env.obs_size} numbers: name some of 0..{env.obs_size - 1}")
+            raise ValueError(
+                f"mask={mask} given; {env.name} observes {env.obs_size} numbers: name some of 0..{env.obs_size - 1}"
+            )
         if not (noise >= 0 and 0 <= flicker < 1):
             raise ValueError(f"noise={noise}, flicker={flicker} given; expected noise >= 0 and flicker in [0, 1)")
         self.env, self.mask, self.noise, self.flicker = env, np.array(indices), float(noise), float(flicker)
