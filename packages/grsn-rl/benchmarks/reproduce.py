@@ -3,9 +3,10 @@
     python packages/grsn-rl/benchmarks/reproduce.py [--only TEXT] [--minutes N] [--more] [--list]
 
 Recurrent PPO, 64 environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's learning rate
-is chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds 0, 1, 2
-run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells, each written as soon as
-it is done; a stopped queue goes on where it was. ``--more`` adds the second table: five seeds, further tasks and memories.
+is chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds 0,
+1, 2 run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells, each written as
+soon as it is done; a stopped queue goes on where it was. ``--more`` adds the second table: five seeds, further tasks
+and memories.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ class Agent:
             env: a name of ``grsn_rl.envs.make``, or a vector environment of your own. algo: "ppo" or "drqn".
             memory: "grsn", "lif", "gru", "lstm", "none" or "grsn-notap". seed: decides weights, episodes and actions.
             num_envs: environments at once where ``env`` is a name (64 for PPO, 8 for DRQN). env_options: noise,
-            flicker, delay, limit. memory_options: further arguments of the memory. settings: of the algorithm (``PPOConfig``,
-            ``DRQNConfig``).
+            flicker, delay, limit. memory_options: further arguments of the memory. settings: of the algorithm
+            (``PPOConfig``, ``DRQNConfig``).
         Raises:
             ValueError, TypeError: a name or setting that does not fit. NotImplementedError: unsupported spaces.
         """
@@ -242,7 +242,8 @@ class Agent:
             built = make(name, config["num_envs"], **config["env_options"])
         if _shape(built) != config["shape"] or built.num_envs != config["num_envs"]:
             raise ValueError(
-                f"{path} comes from {config['env'] or 'an environment'} ({_told(config['shape'])}, {config['num_envs']} "
+                f"{path} comes from {config['env'] or 'an environment'} ({_told(config['shape'])}, "
+                f"{config['num_envs']} "
                 f"at once), {built.name} has {_told(_shape(built))}, {built.num_envs} at once; pass the environment it "
                 "was trained in"
             )
@@ -267,7 +268,8 @@ class Agent:
         """ValueError where the environment's shape is not the one trained on."""
         if _shape(env) != self.config["shape"]:
             raise ValueError(
-                f"{env.name} has {_told(_shape(env))}, the agent was trained on {_told(self.config['shape'])}; evaluate "
+                f"{env.name} has {_told(_shape(env))}, the agent was trained on "
+                f"{_told(self.config['shape'])}; evaluate "
                 "it in environments of that shape"
             )
 

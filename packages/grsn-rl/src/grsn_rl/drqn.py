@@ -29,9 +29,10 @@ class DRQNConfig:
     """Settings of :class:`DRQN`.
 
     capacity: of the replay in steps. batch, length: windows per update, steps per window. burn_in: of them without
-    loss. replay_state: "zero" or "stored". learning_starts: steps before the first update. every: environment steps (of all
-    environments together) per update. lr, gamma, max_norm: as usual. tau: share of the new weights in the target
-    network per update. epsilon, final_epsilon, epsilon_steps: random actions fall linearly over so many steps. Sizes as in PPO.
+    loss. replay_state: "zero" or "stored". learning_starts: steps before the first update. every: environment steps
+    (of all environments together) per update. lr, gamma, max_norm: as usual. tau: share of the new weights in the
+    target network per update. epsilon, final_epsilon, epsilon_steps: random actions fall linearly over so many steps.
+    Sizes as in PPO.
     """
 
     capacity: int = 100_000

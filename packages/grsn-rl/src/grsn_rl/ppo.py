@@ -29,8 +29,9 @@ class PPOConfig:
     """Settings of :class:`PPO`; the defaults are ours.
 
     horizon: steps per rollout and environment. epochs, minibatches: passes over it, parts of it (by environment).
-    lr: of Adam; anneal_steps: it falls linearly to zero over so many steps, None keeps it. gamma, lam: discount and the trace of the advantages. clip: of the probability ratio. entropy, value: weights of these losses. max_norm:
-    of the gradient. hidden, layers, embed, shortcut, head: sizes of :class:`grsn_rl.RecurrentNet`.
+    lr: of Adam; anneal_steps: it falls linearly to zero over so many steps, None keeps it. gamma, lam: discount and
+    the trace of the advantages. clip: of the probability ratio. entropy, value: weights of these losses. max_norm: of
+    the gradient. hidden, layers, embed, shortcut, head: sizes of :class:`grsn_rl.RecurrentNet`.
     """
 
     horizon: int = 32

@@ -199,9 +199,9 @@ class GymVec(VecEnv):
         seen, act = self._envs[0].observation_space, self._envs[0].action_space
         self.obs_size = _observation_size(seen, self.name)
         self._one_hot = isinstance(seen, gym.spaces.Discrete)
-        self._first = int(getattr(act, "start", 0))
+        self._first = 0
         if isinstance(act, gym.spaces.Discrete):
-            self.actions, self.action_size = int(act.n), 1
+            self.actions, self.action_size, self._first = int(act.n), 1, int(act.start)
         elif isinstance(act, gym.spaces.Box):
             if not (np.isfinite(act.low).all() and np.isfinite(act.high).all()):
                 raise ValueError(
