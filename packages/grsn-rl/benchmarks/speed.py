@@ -122,23 +122,18 @@ def agents(out: Results, rounds: int) -> None:
     from sb3_contrib import RecurrentPPO
 
     rollout = ENVS * SETTINGS["horizon"]
+    policy = {
+        "lstm_hidden_size": 64,
+        "shared_lstm": True,
+        "enable_critic_lstm": False,
+        "net_arch": {"pi": [64], "vf": [64]},
+    }
     peer = RecurrentPPO(
         "MlpLstmPolicy", adapter(), n_steps=32, n_epochs=4, batch_size=int(rollout // 4), learning_rate=1e-3, seed=0,
-        device="cpu", policy_kwargs={
-            "lstm_hidden_size": 64, "shared_lstm": True, "enable_critic_lstm": False, "net_arch": {"pi": "
-            ""
-            ""
-            ""
-            ""
-            ""
-            ""
-            ""
-            ""
-            ""
-            "[64], "vf": [64]},
-        },
+        device="cpu", policy_kwargs=policy,
     )  # fmt: skip
-    ours = {memory: Agent.create("CartPole-P", "ppo", memory, num_envs=ENVS, **SETTINGS) for memory in ("grsn", "gru", "lstm")}
+    memories = ("grsn", "gru", "lstm")
+    ours = {memory: Agent.create("CartPole-P", "ppo", memory, num_envs=ENVS, **SETTINGS) for memory in memories}
     runs: dict[str, Any] = {m: (lambda a=a: a.learn(int(rollout), progress=False)) for m, a in ours.items()}
     runs["sb3"] = lambda: peer.learn(int(rollout), reset_num_timesteps=False)
     speeds: dict[str, list[float]] = {name: [] for name in runs}
@@ -155,8 +150,9 @@ def agents(out: Results, rounds: int) -> None:
         out.add(
             name=f"recurrent PPO, CartPole-P, {memory}", metric="environment steps per second", unit="/s",
             ours=middle[memory], peer=("sb3-contrib RecurrentPPO, LSTM", middle["sb3"]), ratio=ratio, target=target,
-            met=ratio >= 3 if target else None, n=rounds, spread=statistics.stdev(speeds[memory]) if rounds > 1 else None,
-            note="64 NumPy environments x 32 steps, 4 epochs, 4 minibatches, width 64; rollout and update", table="agents",
+            met=ratio >= 3 if target else None, n=rounds,
+            spread=statistics.stdev(speeds[memory]) if rounds > 1 else None, table="agents",
+            note="64 NumPy environments x 32 steps, 4 epochs, 4 minibatches, width 64; rollout and update",
             headline="PPO {ratio:.1f}x the steps per second of {peer}" if memory == "grsn" else None,
         )  # fmt: skip
     out.write()

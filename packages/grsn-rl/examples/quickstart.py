@@ -73,7 +73,8 @@ def main() -> None:
     told = {
         "system": "recurrent spiking agents",
         "ran": f"CartPole-P, recurrent PPO, {agents['grsn'].steps:,} steps each, one seed",
-        "result": f"return GRSN {grsn.mean:.0f}, GRU {gru.mean:.0f} of 200; {grsn.energy_nJ:.0f} against {gru.energy_nJ:.0f} nJ per step",
+        "result": f"return GRSN {grsn.mean:.0f}, GRU {gru.mean:.0f} of 200; "
+        f"{grsn.energy_nJ:.0f} against {gru.energy_nJ:.0f} nJ per step",
         "seconds": round(seconds, 1),
     }
     temporary = out / "result.json.tmp"
