@@ -46,6 +46,7 @@ class Algorithm:
         self.started = False
         #: mean spikes per neuron of the last rollout, [H]; None for a memory without spikes
         self.fired: Tensor | None = None
+        self._counted = 0
         self.returns: deque[float] = deque(maxlen=RECENT)
         self.lengths: deque[int] = deque(maxlen=RECENT)
 
@@ -88,11 +89,17 @@ class Algorithm:
         self.memory_state = state
         self.steps += self.env.num_envs
 
+    def start_counting(self) -> None:
+        """Forget the spikes counted so far."""
+        self.fired, self._counted = None, 0
+
     def count_spikes(self, out: Tensor) -> None:
         """Add one step's spikes [1, N, H], as a mean over the environments."""
         if isinstance(self.net.memory, SpikingMemory):
             mean = out[0].mean(0)
-            self.fired = mean if self.fired is None else self.fired + mean
+            self._counted += 1
+            before = mean if self.fired is None else self.fired
+            self.fired = before + (mean - before) / self._counted
 
     # what a subclass defines
 

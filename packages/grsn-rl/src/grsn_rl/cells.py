@@ -99,7 +99,7 @@ class SpikingMemory(nn.Module):
         """Each gate's matrix orthogonal with ``gain``, biases zero, decays as given."""
         for name, p in self.named_parameters():
             if name.startswith("weight"):
-                for matrix in p.split(self.hidden_size):
+                for matrix in p.chunk(len(p) // self.hidden_size):
                     nn.init.orthogonal_(matrix, self.gain)
             elif name.startswith("bias"):
                 p.zero_()
@@ -210,7 +210,7 @@ class SpikingMemory(nn.Module):
         raise NotImplementedError
 
     def _layers(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        steps, k, hidden = x.shape[0], self.substeps, self.hidden_size
+        steps, k = x.shape[0], self.substeps
         if k > 1 and keep is not None:
             # only the first substep of an environment step may forget
             late = torch.ones_like(keep)
@@ -218,7 +218,7 @@ class SpikingMemory(nn.Module):
         new: list[Tensor] = []
         below = x
         for layer in range(self.num_layers):
-            before = state[layer].split(hidden, -1)
+            before = state[layer].chunk(len(self.parts), -1)
             spikes, membrane, current, after = self._sequence(layer, below, before, keep)
             new.append(torch.cat(after, -1))
             below = current if self.inter_layer == "current" and layer + 1 < self.num_layers else spikes
@@ -226,7 +226,7 @@ class SpikingMemory(nn.Module):
                 below = nn.functional.dropout(below, self.dropout)
         out = {"spike": spikes, "membrane": membrane, "trace": current}[self.readout]
         if k > 1:
-            out = out.unflatten(0, (steps, k)).mean(1)
+            out = out.view(steps, k, *out.shape[1:]).mean(1)
         return out, torch.stack(new) if len(new) > 1 else new[0][None]
 
     def extra_repr(self) -> str:

@@ -172,7 +172,7 @@ def plot(
             raise ValueError(f"{run} is not a run folder: it has no config.json")
         config = json.loads((run / "config.json").read_text())
         groups.setdefault(f"{config['env']} {config['algo']} {config['memory']}", []).append(run)
-    curves(groups, metric).figure.savefig(out, dpi=120)  # type: ignore[arg-type]
+    curves(groups, metric).figure.savefig(out, dpi=120)
     typer.echo(f"{out} written")
 
 

@@ -134,7 +134,7 @@ class DRQN(Algorithm):
         """A few steps in every environment and the updates they pay for; numbers for the log."""
         self.begin()
         steps = max(1, -(-self.config.every // self.env.num_envs)) * 8
-        self.fired = None
+        self.start_counting()
         losses = []
         for _ in range(steps):
             self.act()
@@ -143,8 +143,6 @@ class DRQN(Algorithm):
                 self.due -= self.config.every
                 if self.steps >= self.config.learning_starts and len(self.replay):
                     losses.append(self.update())
-        if self.fired is not None:
-            self.fired /= steps
         numbers = np.mean(losses, 0) if losses else np.array([np.nan, np.nan])
         return {"loss": float(numbers[0]), "q": float(numbers[1]), "epsilon": self.epsilon}
 
@@ -167,7 +165,7 @@ class DRQN(Algorithm):
                 row["state"] = (before[:, i] * self.keep[i]).numpy()
             rows.append(row)
         self.advance(step, one_hot(action, env.actions), state)
-        for i in np.flatnonzero(step.terminated | step.truncated):
+        for i in np.flatnonzero(step.terminated | step.truncated).tolist():
             self.replay.add({k: np.stack([row[k] for row in self.pending[i]]) for k in self.pending[i][0]})
             self.pending[i] = []
 
@@ -181,7 +179,8 @@ class DRQN(Algorithm):
             warm = self.config.burn_in
             if warm:
                 _, state = net.remember(obs[:warm], previous[:warm], state, None)
-        (q,), _ = net(obs[warm:], previous[warm:], state)
+        heads, _ = net(obs[warm:], previous[warm:], state)
+        q: Tensor = heads[0]
         return q
 
     def batch(self) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -211,7 +210,7 @@ class DRQN(Algorithm):
         count = weight.sum().clamp_min(1.0)
         loss = (weight * (taken - wanted).square()).sum() / count
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), c.max_norm)
         self.optimiser.step()
         with torch.no_grad():

@@ -50,7 +50,7 @@ class GateMemory(nn.Module):
         if isinstance(self.rnn, nn.GRU):
             out, after = self.rnn(x, state)
             return out, after
-        h, c = state.split(self.hidden_size, -1)
+        h, c = state.chunk(2, -1)
         out, pair = self.rnn(x, (h.contiguous(), c.contiguous()))
         return out, torch.cat(pair, -1)
 

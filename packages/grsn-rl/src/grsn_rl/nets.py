@@ -113,7 +113,7 @@ class RecurrentNet(nn.Module):
     def decide(self, out: Tensor, obs: Tensor) -> tuple[Tensor, ...]:
         """What each head says, [T, B, size]."""
         z = torch.cat([out, torch.relu(self.shortcut(obs))], -1)
-        parts = torch.tanh(self.neck(z)).split(self.head_size, -1)
+        parts = torch.tanh(self.neck(z)).chunk(len(self.outputs), -1)
         return tuple(head(part) for head, part in zip(self.heads, parts, strict=True))
 
     def forward(

@@ -81,8 +81,9 @@ class PPO(Algorithm):
             env.obs_size, act, (act, 1), memory=memory, hidden=config.hidden, layers=config.layers, embed=config.embed,
             shortcut=config.shortcut, head=config.head, options=options,
         )  # fmt: skip
-        nn.init.orthogonal_(self.net.heads[0].weight, 0.01)
-        nn.init.zeros_(self.net.heads[0].bias)
+        # a nearly even policy at the start
+        nn.init.orthogonal_(self.net.heads[0].weight, 0.01)  # type: ignore[arg-type]
+        nn.init.zeros_(self.net.heads[0].bias)  # type: ignore[arg-type]
         # a Gaussian policy's spread, one number per action
         self.log_std = nn.Parameter(torch.full((act,), -0.5)) if env.actions is None else None
         self.trained = [*self.net.parameters(), *([] if self.log_std is None else [self.log_std])]
@@ -138,7 +139,7 @@ class PPO(Algorithm):
         """Act for ``horizon`` steps: time-major tensors [T, N, ...], and the memory's state at their start."""
         c, env = self.config, self.env
         self.begin()
-        self.fired = None
+        self.start_counting()
         start = self.memory_state.clone()
         rows: dict[str, list[Tensor]] = {k: [] for k in ("obs", "previous", "keep", "action", "logp", "value")}
         reward = np.zeros((c.horizon, env.num_envs), np.float32)
@@ -165,8 +166,6 @@ class PPO(Algorithm):
                 after[t] = np.where(step.truncated, beyond[0, :, 0].numpy(), 0.0)
             self.advance(step, seen, state)
         (_, last), _ = self.net(self.scaled()[None], self.previous[None], self.memory_state, self.keep[None])
-        if self.fired is not None:
-            self.fired /= c.horizon
         batch = {k: torch.stack(v) for k, v in rows.items()}
         values = np.concatenate([batch["value"].numpy(), last[0, :, :1].T.numpy()])
         advantage = advantages(reward, values, ended, after, c.gamma, c.lam)

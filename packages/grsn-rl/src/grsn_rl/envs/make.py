@@ -72,7 +72,7 @@ def _gymnasium(name: str, num_envs: int, limit: int | None) -> VecEnv:
     identity = name
     if name.startswith("popgym:"):
         try:
-            import popgym
+            import popgym  # type: ignore[import-untyped, unused-ignore]
         except ImportError:
             raise ImportError(f"{name} needs POPGym; install it with `pip install grsn-rl[popgym]`") from None
         known = {cls.__name__: cls for cls in popgym.envs.ALL}

@@ -62,7 +62,8 @@ class Partial(VecEnv):
         if seed is not None:
             self._rng = np.random.default_rng([seed, 1])
         self._past[:] = self._see(self.env.reset(seed))
-        return self._past[-1].copy()
+        first: Floats = self._past[-1].copy()
+        return first
 
     def step(self, action: NDArray[Any]) -> Step:
         step = self.env.step(action)
