@@ -1,0 +1,44 @@
+"""Recurrent spiking agents that drop in where a GRU was.
+
+>>> import torch
+>>> from grsn_rl import GRSN
+>>> out, state = GRSN(48, 128)(torch.rand(5, 2, 48))  # as nn.GRU: time first, state in and out
+>>> out.shape
+torch.Size([5, 2, 128])
+"""
+
+from grsn_rl.agent import Agent
+from grsn_rl.cells import GRSN, RLIF, GRSNCell
+from grsn_rl.drqn import DRQN, DRQNConfig
+from grsn_rl.energy import Energy, agent_energy, memory_energy
+from grsn_rl.evaluate import EvalResult, evaluate
+from grsn_rl.memory import MEMORIES, make_memory
+from grsn_rl.nets import RecurrentNet, RunningScale
+from grsn_rl.ppo import PPO, PPOConfig
+from grsn_rl.replay import SequenceReplay
+from grsn_rl.statistics import bootstrap, iqm
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DRQN",
+    "GRSN",
+    "MEMORIES",
+    "PPO",
+    "RLIF",
+    "Agent",
+    "DRQNConfig",
+    "Energy",
+    "EvalResult",
+    "GRSNCell",
+    "PPOConfig",
+    "RecurrentNet",
+    "RunningScale",
+    "SequenceReplay",
+    "agent_energy",
+    "bootstrap",
+    "evaluate",
+    "iqm",
+    "make_memory",
+    "memory_energy",
+]

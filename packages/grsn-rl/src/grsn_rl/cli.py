@@ -1,0 +1,239 @@
+"""The command ``grsn-rl``: train, resume, eval, compare, plot, energy, envs, bench."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Recurrent spiking agents where a GRU was.", no_args_is_help=True, add_completion=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Env = Annotated[str, typer.Option(help="Environment; `grsn-rl envs` lists the names.")]
+Algo = Annotated[str, typer.Option(help="ppo or drqn.")]
+Memory = Annotated[str, typer.Option(help="grsn, lif, gru, lstm, none or grsn-notap.")]
+Seed = Annotated[int, typer.Option(help="Decides weights, episodes and actions.")]
+Steps = Annotated[int, typer.Option(help="Environment steps in all.")]
+Threads = Annotated[int, typer.Option(help="Threads of PyTorch; networks this small want one.")]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting of the algorithm, NAME=VALUE; repeatable.")]
+Episodes = Annotated[int, typer.Option(help="Greedy episodes.")]
+
+
+def _settings(words: list[str] | None) -> dict[str, Any]:
+    found = {}
+    for word in words or []:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set {word} given; expected NAME=VALUE, such as --set lr=1e-3")
+        try:
+            found[name.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name.strip()] = text
+    return found
+
+
+def _show(told: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps({k: None if v != v else v for k, v in told.items()}) if as_json else text)
+
+
+def _threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _learn(agent: Any, steps: int, out: Path) -> None:
+    try:
+        agent.learn(steps, run=out, total=True)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted at {agent.steps} steps; `grsn-rl resume {out} --steps {steps}` goes on", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def train(
+    env: Env = "CartPole-P",
+    algo: Algo = "ppo",
+    memory: Memory = "grsn",
+    steps: Steps = 200_000,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/ENV-ALGO-MEMORY-SEED by default.")] = None,
+    num_envs: Annotated[int | None, typer.Option(help="Environments at once.")] = None,
+    settings: Setting = None,
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Train an agent in a run folder: config.json, metrics.csv, tb/, checkpoint.npz."""
+    from grsn_rl import Agent, evaluate
+
+    _threads(threads)
+    given = _settings(settings)
+    if algo == "ppo":
+        given.setdefault("anneal_steps", steps)
+    agent = Agent.create(env, algo, memory, seed, num_envs=num_envs, **given)
+    folder = out or Path("runs") / f"{env}-{algo}-{memory}-{seed}".replace(":", "-")
+    _learn(agent, steps, folder)
+    result = evaluate(agent, episodes=20)
+    _show({"run": str(folder), "steps": agent.steps, **result.to_dict()}, f"{folder}: {result}", as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    steps: Steps = 200_000,
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run, bit for bit, until it has so many steps in all."""
+    from grsn_rl import Agent, evaluate
+
+    _threads(threads)
+    agent = Agent.load(run / "checkpoint.npz")
+    _learn(agent, steps, run)
+    result = evaluate(agent, episodes=20)
+    _show({"run": str(run), "steps": agent.steps, **result.to_dict()}, f"{run}: {result}", as_json)
+
+
+@app.command("eval")
+def eval_(
+    run: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
+    episodes: Episodes = 100,
+    seed: Annotated[int, typer.Option(help="Of the environments.")] = 10_000,
+    env: Annotated[str | None, typer.Option(help="Another environment of the same shape.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Greedy episodes: return with its interval, firing, energy; a row in the run's eval.csv."""
+    from grsn_rl import Agent, evaluate
+
+    _threads(1)
+    agent = Agent.load(run / "checkpoint.npz" if run.is_dir() else run)
+    result = evaluate(agent, env, episodes, seed=seed)
+    told = {"steps": agent.steps, "seed": seed, **result.to_dict()}
+    if run.is_dir():
+        path = run / "eval.csv"
+        before = path.read_text() if path.is_file() else ",".join(told) + "\n"
+        temporary = run / ".eval.csv.tmp"
+        temporary.write_text(before + ",".join(map(str, told.values())) + "\n")
+        temporary.replace(path)
+    _show(told, str(result), as_json)
+
+
+@app.command()
+def compare(
+    env: Env = "CartPole-P",
+    algo: Algo = "ppo",
+    memories: Annotated[str, typer.Option(help="Names, separated by commas.")] = "grsn,gru",
+    steps: Steps = 100_000,
+    seeds: Annotated[int, typer.Option(help="Runs per memory.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the picture.")] = Path("runs/compare"),
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Train several memories alike; return and energy side by side. Finished runs are not repeated."""
+    from grsn_rl import Agent, evaluate
+
+    _threads(threads)
+    rows: list[dict[str, Any]] = []
+    for memory in memories.split(","):
+        for seed in range(seeds):
+            folder = out / f"{memory}-{seed}"
+            if (folder / "checkpoint.npz").is_file():
+                agent = Agent.load(folder / "checkpoint.npz")
+            else:
+                more = {"anneal_steps": steps} if algo == "ppo" else {}
+                agent = Agent.create(env, algo, memory, seed, **more)  # type: ignore[arg-type]
+            _learn(agent, steps, folder)
+            rows.append({"memory": memory, "seed": seed, **evaluate(agent, episodes=50).to_dict()})
+    if as_json:
+        typer.echo(json.dumps([{k: None if v != v else v for k, v in row.items()} for row in rows]))
+        return
+    typer.echo(f"{'memory':<12}{'seed':>5}{'return':>9}{'rate':>7}{'nJ/step':>10}")
+    for row in rows:
+        typer.echo(
+            f"{row['memory']:<12}{row['seed']:>5}{row['mean']:>9.1f}{row['firing_rate']:>7.2f}{row['energy_nJ']:>10.1f}"
+        )
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; those that differ only in seed share a curve.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (png, svg, pdf).")] = Path("curves.png"),
+    metric: Annotated[str, typer.Option(help="Column of metrics.csv.")] = "return",
+) -> None:
+    """Learning curves: interquartile mean over seeds with a bootstrap band."""
+    from grsn_rl.plot import curves
+
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        if not (run / "config.json").is_file():
+            raise ValueError(f"{run} is not a run folder: it has no config.json")
+        config = json.loads((run / "config.json").read_text())
+        groups.setdefault(f"{config['env']} {config['algo']} {config['memory']}", []).append(run)
+    curves(groups, metric).figure.savefig(out, dpi=120)
+    typer.echo(f"{out} written")
+
+
+@app.command()
+def energy(
+    memory: Memory = "grsn",
+    inputs: Annotated[int, typer.Option(help="Width of the memory's input.")] = 48,
+    hidden: Annotated[int, typer.Option(help="Neurons.")] = 128,
+    rate: Annotated[float, typer.Option(help="Spikes per neuron and step.")] = 0.3,
+    obs: Annotated[int, typer.Option(help="Numbers per observation.")] = 4,
+    actions: Annotated[int, typer.Option(help="Actions.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """nJ of one decision, part by part, with the assumptions."""
+    from grsn_rl import agent_energy
+
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate={rate} given; a firing rate lies in [0, 1]")
+    report = agent_energy(memory, obs=obs, act=actions, outputs=actions, hidden=hidden, embed=inputs, rate=rate)
+    told = {name: report.nanojoule(name) for name in report.parts} | {"total": report.nanojoule()}
+    _show(told, str(report), as_json)
+
+
+@app.command()
+def envs(as_json: Json = False) -> None:
+    """Environments by name."""
+    from grsn_rl.envs import describe
+
+    told = describe()
+    _show(told, "\n".join(f"{name:<16}{text}" for name, text in told.items()), as_json)
+
+
+@app.command()
+def bench(
+    steps: Annotated[int, typer.Option(help="Steps per sequence.")] = 64,
+    batch: Annotated[int, typer.Option(help="Sequences.")] = 32,
+    inputs: Annotated[int, typer.Option(help="Input width.")] = 48,
+    hidden: Annotated[int, typer.Option(help="Neurons.")] = 128,
+    rounds: Annotated[int, typer.Option(help="Timed rounds; the median is shown.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Time GRSN against nn.GRU and nn.LSTM on this machine, one thread: a sequence both ways, and one acting step."""
+    from grsn_rl._bench import compare_cells
+
+    if min(steps, batch, inputs, hidden, rounds) < 1:
+        raise ValueError("steps, batch, inputs, hidden and rounds must be at least 1")
+    rows = compare_cells(steps, batch, inputs, hidden, rounds)
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    typer.echo(f"T={steps}, B={batch}, I={inputs}, H={hidden}, float32, one thread")
+    for row in rows:
+        typer.echo(
+            f"{row['name']:<10}{row['sequence_ms']:>10.2f} ms forward + backward{row['step_us']:>10.1f} us one step"
+        )
+
+
+def main() -> None:
+    """Entry point: our own errors are one line on stderr and exit code 2."""
+    try:
+        app()
+    except (ValueError, TypeError, ImportError, OSError, NotImplementedError) as error:
+        print(f"grsn-rl: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None

@@ -1,0 +1,18 @@
+"""Environments by name, many at once, fully or partly observed."""
+
+from grsn_rl.envs.make import MASKS, describe, make
+from grsn_rl.envs.partial import Partial, PartialObservation
+from grsn_rl.envs.vector import CartPoleVec, GymVec, PendulumVec, Step, VecEnv
+
+__all__ = [
+    "MASKS",
+    "CartPoleVec",
+    "GymVec",
+    "Partial",
+    "PartialObservation",
+    "PendulumVec",
+    "Step",
+    "VecEnv",
+    "describe",
+    "make",
+]
