@@ -166,13 +166,13 @@ class CMANet(nn.Module):
         self, events: Tensor | None, frames: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Logits at every step, [T, B, K]."""
-        return self._run(*self._inputs(events, frames, mask), mask)[0]
+        return self._run(self._inputs(events, frames, mask), mask)[0]
 
     def with_auxiliary(
         self, events: Tensor | None, frames: Tensor | None, mask: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits [T, B, K] and those of each branch's auxiliary head (``aux_heads`` > 0), the same shape."""
-        sequence, features = self._run(*self._inputs(events, frames, mask), mask)
+        sequence, features = self._run(self._inputs(events, frames, mask), mask)
         if not hasattr(self, "aux"):
             return sequence, []
         return sequence, [head(x.flatten(2)) for head, x in zip(self.aux, features, strict=True)]
@@ -183,7 +183,7 @@ class CMANet(nn.Module):
         """The scores each branch was given at each stage with attention."""
         kept: dict[str, Scores] = {}
         with torch.no_grad():
-            self._run(*self._inputs(events, frames, mask), mask, kept)
+            self._run(self._inputs(events, frames, mask), mask, kept)
         return kept
 
     def read_out(self, sequence: Tensor, mask: Tensor | None = None) -> Tensor:

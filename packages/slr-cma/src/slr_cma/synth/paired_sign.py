@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from slr_cma._arrays import ArrayDataset
 from slr_cma._sample import Sample
 from slr_cma.synth import render
 
@@ -156,6 +157,10 @@ class PairedSign(Dataset[Sample]):
             "events": events, "frames": frames, "both": 1.0, "collapsed": blind_order,
             "collapsed events": blind_order * events, "chance": blind_order * blind_cue,
         }  # fmt: skip
+
+    def arrays(self, **options: Any) -> ArrayDataset:
+        """The samples as an :class:`ArrayDataset`; keywords go to it."""
+        return ArrayDataset(self.events, self.frames, self.labels, **options)
 
     def _draw(self, rng: np.random.Generator, part: slice) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         world = self.world
