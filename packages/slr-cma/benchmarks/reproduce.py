@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 import fusion_study as study
+
 from results import Results
 
 PARTS = ("signs", "ceilings", "chains", "fusion")

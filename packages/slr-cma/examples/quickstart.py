@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+
 from slr_cma import CMANet, PairedSign, TrainConfig, collate, plot, predict, train
 from slr_cma.diagnostics import temporal_report
 
@@ -54,7 +55,10 @@ def main() -> None:
         nets[name] = fit(fusion, signs)
         results[name] = accuracy(nets[name], unseen)
         seconds = time.perf_counter() - start
-        print(f"{name:<7} accuracy {results[name]:.3f}, ceiling {unseen.ceilings[name]:.3f}   {seconds:5.1f} s", flush=True)
+        print(
+            f"{name:<7} accuracy {results[name]:.3f}, ceiling {unseen.ceilings[name]:.3f}   {seconds:5.1f} s",
+            flush=True,
+        )
 
     batch = collate([unseen[0]])
     scores = nets["both"].eval().attention_scores(batch.events, batch.frames)["1"]

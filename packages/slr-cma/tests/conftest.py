@@ -11,8 +11,6 @@ from slr_cma.data import Key, split_keys
 from slr_cma.synth.layout import write_layout
 
 SIZE = (60, 80)
-#: keywords that fit the small sensor
-SMALL = {"size": SIZE, "crop": (2, 10, 56, 60), "down": 4, "n_bins": 5}
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
 from typer.testing import CliRunner
 
 from slr_cma import PairedSign, plot
 from slr_cma.cli import app
 from slr_cma.data import convert
 from slr_cma.models import CMANet
+
+#: the sensor of conftest's tree, and keywords that fit it
+SIZE = (60, 80)
+SMALL: dict[str, Any] = {"size": SIZE, "crop": (2, 10, 56, 60), "down": 4, "n_bins": 5}
 
 
 def call(*words: str) -> Any:
@@ -37,7 +40,19 @@ def test_train_eval_robustness_info(cache: Path, tree: Path, tmp_path: Path) -> 
     assert call("info", str(cache), "--json")["users"] == 4
     assert call("info", str(tree), "--json")["complete"] == 16
     run = tmp_path / "run"
-    words = ["train", str(cache), "--out", str(run), "--epochs", "1", "--batch-size", "4", "--channels", "4,6", "--json"]
+    words = [
+        "train",
+        str(cache),
+        "--out",
+        str(run),
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--channels",
+        "4,6",
+        "--json",
+    ]
     assert call(*words)["epochs"] == 1
     model = str(run / "checkpoints" / "best.safetensors")
     found = call("eval", model, str(cache), "--json")
@@ -50,7 +65,16 @@ def test_train_eval_robustness_info(cache: Path, tree: Path, tmp_path: Path) -> 
 def test_diagnose_writes_its_report(tmp_path: Path) -> None:
     signs = PairedSign(300, task="order", seed=1)
     np.savez(tmp_path / "d.npz", X=signs.events, Y=signs.labels, S=np.arange(300) >= 200)
-    words = ["diagnose", str(tmp_path / "d.npz"), "--split", "S", "--permutations", "20", "--html", str(tmp_path / "r.html")]
+    words = [
+        "diagnose",
+        str(tmp_path / "d.npz"),
+        "--split",
+        "S",
+        "--permutations",
+        "20",
+        "--html",
+        str(tmp_path / "r.html"),
+    ]
     found = call(*words, "--json")
     assert found["tci"] > 0.9
     assert found["n_test"] == 100

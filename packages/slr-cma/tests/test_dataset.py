@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +33,10 @@ from slr_cma.data import (
 from slr_cma.data.npz import read_npz
 from slr_cma.data.splits import USERS, index_file, make_index
 from slr_cma.synth.layout import synthetic_recording, write_layout
+
+#: the sensor of conftest's tree, and keywords that fit it
+SIZE = (60, 80)
+SMALL: dict[str, Any] = {"size": SIZE, "crop": (2, 10, 56, 60), "down": 4, "n_bins": 5}
 
 
 def transcription(ev: Events, t_f: np.ndarray, imgs: np.ndarray, dt: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -113,7 +116,9 @@ def test_own_semantics_mask_instead_of_inventing(tree: Path) -> None:
     assert not sample.frames[6:].any()
     assert sample.meta["user"] == "user0"
     assert collate([data[0], data[1]]).events.shape == (9, 2, 2, 14, 15)  # type: ignore[union-attr]
-    repeated = DVSSLR(tree, "all", users=["user0"], labels=["at"], lights=["dimLED"], pad="repeat", **{**SMALL, "n_bins": 9})
+    repeated = DVSSLR(
+        tree, "all", users=["user0"], labels=["at"], lights=["dimLED"], pad="repeat", **{**SMALL, "n_bins": 9}
+    )
     frames = repeated[0].frames
     assert frames is not None
     assert frames[8].any()
@@ -172,7 +177,7 @@ def test_splits_are_disjoint_complete_and_balanced() -> None:
     parts = {name: split_keys(f"subject:{name}") for name in ("train", "val", "test")}
     assert [len(p) for p in parts.values()] == [29 * 126, 5 * 126, 1134]
     users = [{k.user for k in p} for p in parts.values()]
-    assert not (users[0] & users[1] or users[0] & users[2] or users[1] & users[2])
+    assert len(set.union(*users)) == sum(len(u) for u in users)
     assert set.union(*users) == set(USERS)
     folds = [split_keys(f"subject_kfold5:{k}:test") for k in range(5)]
     assert sorted(k for fold in folds for k in fold) == sorted(split_keys("all"))
@@ -255,7 +260,7 @@ def test_objects_that_are_numbers_open_and_others_do_not(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="missing"):
         read_npz(tmp_path / "b.npz", ("x",))
     (tmp_path / "c.npz").write_bytes(b"not a zip")
-    with pytest.raises(ValueError, match="truncated or no .npz"):
+    with pytest.raises(ValueError, match="truncated or no"):
         read_npz(tmp_path / "c.npz", ("x",))
 
 

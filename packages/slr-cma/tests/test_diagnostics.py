@@ -105,7 +105,9 @@ def test_groups_on_both_sides_and_missing_groups_are_told() -> None:
     rng = np.random.default_rng(0)
     data, labels = rng.poisson(1.0, (300, 4, 1, 4, 4)), np.arange(300) % 3
     with pytest.warns(UserWarning, match="stand in both train and test"):
-        temporal_report(data, labels, groups=np.arange(300) % 5, split=(np.arange(150), np.arange(150, 300)), tiers=(0,))
+        temporal_report(
+            data, labels, groups=np.arange(300) % 5, split=(np.arange(150), np.arange(150, 300)), tiers=(0,)
+        )
     with pytest.warns(UserWarning, match="no groups given"):
         report = temporal_report(np.repeat(data, 2, 0), np.repeat(labels, 2), tiers=(0,))
     assert report.n_test == 150
@@ -166,7 +168,13 @@ def test_shuffles_keep_what_they_should() -> None:
 def test_a_network_needs_the_order_where_there_is_one() -> None:
     signs = PairedSign(300, task="order", seed=1)
     found = model_report(
-        signs.events, signs.labels, np.arange(200), np.arange(200, 300), epochs=10, controls=("collapsed",), progress=False
+        signs.events,
+        signs.labels,
+        np.arange(200),
+        np.arange(200, 300),
+        epochs=10,
+        controls=("collapsed",),
+        progress=False,
     )
     assert found["trained"]["ordered"] >= 0.9
     assert found["trained"]["collapsed"] <= 0.3

@@ -124,7 +124,9 @@ def test_bad_events_are_one_clear_error(change: dict, message: str) -> None:  # 
 
 
 def test_unsorted_events_are_mended_on_request() -> None:
-    ev = Events.from_arrays(np.array([0.2, 0.1]), np.array([1, 2]), np.zeros(2, int), np.ones(2), size=SIZE, unit="s", sort=True)
+    ev = Events.from_arrays(
+        np.array([0.2, 0.1]), np.array([1, 2]), np.zeros(2, int), np.ones(2), size=SIZE, unit="s", sort=True
+    )
     assert ev.x.tolist() == [2, 1]
 
 

@@ -82,7 +82,7 @@ def test_rates_rise_and_fall() -> None:
 
 
 def test_bad_training_is_one_clear_error(signs: PairedSign) -> None:
-    with pytest.raises(ValueError, match="18 classes|label 17"):
+    with pytest.raises(ValueError, match="label 17 is in the data"):
         train(CMANet(3, **NET), signs.arrays())
     with pytest.raises(ValueError, match="at least 2"):
         train(net(), signs.arrays().subset(np.array([0])))
@@ -148,7 +148,7 @@ def test_models_survive_the_disk_and_refuse_other_bins(tmp_path: Path, signs: Pa
 @pytest.mark.parametrize("name", sorted(CORRUPTIONS))
 def test_a_corruption_strikes_its_modality_harder_and_harder(name: str, signs: PairedSign) -> None:
     strikes = CORRUPTIONS[name][0]
-    e0, f0 = corrupt(name, signs.events, signs.frames, severity=0)
+    e0, _ = corrupt(name, signs.events, signs.frames, severity=0)
     np.testing.assert_array_equal(e0, signs.events)
     change = []
     for severity in (1, 3, 5):

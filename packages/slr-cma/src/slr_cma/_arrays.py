@@ -93,7 +93,8 @@ class ArrayDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         events, frames = (
-            None if x is None else torch.from_numpy(np.asarray(x[index], np.float32)) for x in (self.events, self.frames)
+            None if x is None else torch.from_numpy(np.asarray(x[index], np.float32))
+            for x in (self.events, self.frames)
         )
         meta = {} if self.groups is None else {"group": self.groups[index]}
         return Sample(events, frames, torch.from_numpy(self.mask[index]), int(self.labels[index]), meta)

@@ -33,7 +33,9 @@ def convert(
     bins: Annotated[int, typer.Option(help="Time bins T.")] = 24,
     by: Annotated[str, typer.Option(help="frame_clock, time or count.")] = "frame_clock",
     down: Annotated[int, typer.Option(help="Pixels that become one, each way.")] = 4,
-    no_crop: Annotated[bool, typer.Option("--no-crop", help="The whole sensor instead of the central 256 x 256.")] = False,
+    no_crop: Annotated[
+        bool, typer.Option("--no-crop", help="The whole sensor instead of the central 256 x 256.")
+    ] = False,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave incomplete recordings out.")] = False,
     sort: Annotated[bool, typer.Option("--sort", help="Mend events out of order.")] = False,
     as_json: AsJson = False,
@@ -49,7 +51,9 @@ def convert(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A cache, or the folder of DVS-SLR.")], as_json: AsJson = False) -> None:
+def info(
+    path: Annotated[Path, typer.Argument(help="A cache, or the folder of DVS-SLR.")], as_json: AsJson = False
+) -> None:
     """What is in a cache, or which recordings of DVS-SLR a folder holds."""
     import numpy as np
 
@@ -164,9 +168,7 @@ def train(
         attention={"allocate": allocate} if fusion == "cma" else {},
     )  # fmt: skip
     config = TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, amp=amp)
-    history = fit(
-        net, training, validation, config, folder=out, classes=signs.classes, binning=signs.binning.to_dict()
-    )
+    history = fit(net, training, validation, config, folder=out, classes=signs.classes, binning=signs.binning.to_dict())
     _say({"run": str(out), "epochs": len(history.rows), **history.rows[-1], "best epoch": history.best_epoch}, as_json)
 
 
@@ -246,7 +248,9 @@ def _model(model: Path, cache: Path, split: str) -> tuple[Any, CachedSigns, Any]
         from slr_cma._arrays import ArrayDataset
 
         events, frames, mask = part.arrays()
-        return ArrayDataset(np.asarray(events), np.asarray(frames, np.float32) / 255, part.labels, mask=np.asarray(mask))
+        return ArrayDataset(
+            np.asarray(events), np.asarray(frames, np.float32) / 255, part.labels, mask=np.asarray(mask)
+        )
 
     return net, part, arrays
 

@@ -64,7 +64,10 @@ def attention(sample: Sample, scores: Scores, *, index: int = 0, title: str = ""
     figure = _figure(figsize=(9, 5.4))
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.7))
     ax = upper.subplots()
-    for name, values, colour in (("events", scores.time_events, "tab:orange"), ("frames", scores.time_frames, "tab:blue")):
+    for name, values, colour in (
+        ("events", scores.time_events, "tab:orange"),
+        ("frames", scores.time_frames, "tab:blue"),
+    ):
         if values is not None:
             ax.plot(values[:, index].float().numpy(), label=f"score of the {name} branch", color=colour, marker=".")
     ax.set(xlabel="time bin", ylabel="temporal score", title=title)

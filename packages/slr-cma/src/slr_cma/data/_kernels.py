@@ -9,9 +9,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def bin_fused(
-    t: Any, x: Any, y: Any, p: Any, edges: Any, y0: int, x0: int, h: int, w: int, down: int, out: Any
-) -> int:
+def bin_fused(t: Any, x: Any, y: Any, p: Any, edges: Any, y0: int, x0: int, h: int, w: int, down: int, out: Any) -> int:
     """Add the events of a window to out [T, 2, h / down, w / down]; returns how many did not fit the counter.
 
     t must be sorted; edges [T + 1] ascending, bin k is [edges[k], edges[k + 1]).

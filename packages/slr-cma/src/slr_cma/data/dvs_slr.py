@@ -69,12 +69,14 @@ def read_recording(files: Files, *, size: tuple[int, int] = SENSOR, sort: bool =
     images = np.asarray(f["imgs"])
     if images.ndim not in (3, 4) or len(images) != len(times) or images.dtype != np.uint8:
         raise ValueError(
-            f"{files.frames}: imgs are {images.dtype} {images.shape} with {len(times)} times; expected uint8 [N, H, W, 3] "
+            f"{files.frames}: imgs are {images.dtype} {images.shape} with {len(times)} times; expected uint8 "
+            "[N, H, W, 3] "
             "and as many times"
         )
     if tuple(images.shape[1:3]) != tuple(size):
         raise ValueError(
-            f"{files.frames}: images are {images.shape[2]} x {images.shape[1]} (W x H), the sensor {size[1]} x {size[0]}; "
+            f"{files.frames}: images are {images.shape[2]} x {images.shape[1]} (W x H), the sensor "
+            f"{size[1]} x {size[0]}; "
             "give the size of the camera that recorded them"
         )
     if (times[1:] < times[:-1]).any():
@@ -144,7 +146,9 @@ class DVSSLR(Dataset[Sample]):
         if modality not in ("both", "events", "frames"):
             raise ValueError(f"modality={modality!r} given; expected 'both', 'events' or 'frames'")
         if compat not in (None, "official") or on_missing not in ("error", "skip"):
-            raise ValueError(f"compat={compat!r}, on_missing={on_missing!r}: expected None or 'official'; 'error' or 'skip'")
+            raise ValueError(
+                f"compat={compat!r}, on_missing={on_missing!r}: expected None or 'official'; 'error' or 'skip'"
+            )
         chosen = {
             name: _known(name, values, there)
             for name, values, there in (
@@ -167,7 +171,8 @@ class DVSSLR(Dataset[Sample]):
             paths = [path for files in missing for path in files.missing]
             shown = ", ".join(str(path) for path in paths[:3])
             raise ValueError(
-                f"{len(missing)} of {len(keys)} recordings are incomplete (missing {shown}{' ...' if len(paths) > 3 else ''}); "
+                f"{len(missing)} of {len(keys)} recordings are incomplete (missing {shown}"
+                f"{' ...' if len(paths) > 3 else ''}); "
                 "get them, narrow users/labels/lights/positions, or pass on_missing='skip'"
             )
         if not present:

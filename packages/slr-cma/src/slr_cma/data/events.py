@@ -63,7 +63,9 @@ class Events:
         if len(t) and (t[1:] < t[:-1]).any():
             if not sort:
                 at = int(np.flatnonzero(t[1:] < t[:-1])[0]) + 1
-                raise ValueError(f"{where}: event {at} is earlier than the one before; pass sort=True, or mend the file")
+                raise ValueError(
+                    f"{where}: event {at} is earlier than the one before; pass sort=True, or mend the file"
+                )
             order = np.argsort(t, kind="stable")
             t, x, y, p = t[order], x[order], y[order], p[order]
         for name, a, limit in (("x", x, size[1]), ("y", y, size[0])):

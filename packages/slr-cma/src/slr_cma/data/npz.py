@@ -52,7 +52,9 @@ def read_npz(path: Path | str, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
             missing = [key for key in keys if key not in names]
             if missing:
-                raise ValueError(f"{path} has no array {missing[0]!r}; it holds {', '.join(sorted(names)) or 'nothing'}")
+                raise ValueError(
+                    f"{path} has no array {missing[0]!r}; it holds {', '.join(sorted(names)) or 'nothing'}"
+                )
             return {key: _member(archive, names[key], f"{path}: {key}") for key in keys}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path} is truncated or no .npz file ({error}); get it again") from None

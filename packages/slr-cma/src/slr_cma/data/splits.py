@@ -81,7 +81,7 @@ def split_keys(split: str) -> list[Key]:
             UserWarning,
             stacklevel=2,
         )
-        order = np.random.RandomState(42).permutation(len(keys))  # noqa: NPY002 - as train_test_split(random_state=42)
+        order = np.random.RandomState(42).permutation(len(keys))
         n_test = math.ceil(0.2 * len(keys))
         chosen = order[:n_test] if rest[0] == "test" else order[n_test:]
         return [keys[i] for i in chosen]
@@ -95,7 +95,9 @@ def split_keys(split: str) -> list[Key]:
 _SIDES = ("train", "test")
 
 
-def check_leakage(train: Iterable[Any], test: Iterable[Any], *, strict: bool = False, what: str = "subjects") -> list[Any]:
+def check_leakage(
+    train: Iterable[Any], test: Iterable[Any], *, strict: bool = False, what: str = "subjects"
+) -> list[Any]:
     """Groups that stand on both sides; warns about them.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,9 @@ class Views:
             the median squared distance of training snapshots as its bandwidth). train: indices of training samples.
     """
 
-    def __init__(self, data: NDArray[Any], train: NDArray[Any], *, grid: int = 8, rff: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self, data: NDArray[Any], train: NDArray[Any], *, grid: int = 8, rff: int = 256, seed: int = 0
+    ) -> None:
         rng = np.random.default_rng([5, seed])
         n, t = data.shape[:2]
         self.maps = pool_maps(data, grid).reshape(n, t, -1)
@@ -86,7 +89,7 @@ class Views:
                     break
                 edges = [round(t * k / level) for k in range(level + 1)]
                 # a level is weighed by 1 / sqrt(number of segments), so that each level counts the same
-                parts += [fixed_mean(z[:, a:b]) / np.sqrt(level) for a, b in zip(edges, edges[1:], strict=False)]
+                parts += [fixed_mean(z[:, a:b]) / np.sqrt(level) for a, b in itertools.pairwise(edges)]
             return np.concatenate(parts, 1)
         if name == "ordered":
             return maps.reshape(n, -1).astype(np.float64)

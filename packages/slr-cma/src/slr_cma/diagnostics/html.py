@@ -16,10 +16,11 @@ svg text{font:12px system-ui,sans-serif}"""
 def page(report: dict[str, Any]) -> str:
     """HTML of a report's dictionary."""
     parts = [
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Does this dataset need time?</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        "<title>Does this dataset need time?</title>"
         f"<style>{STYLE}</style><h1>Does this dataset need time?</h1>",
         f'<p class="finding">{escape(report["sentence"])}</p>',
-        f"<p>{report['n_train']} training and {report['n_test']} test recordings, {report['n_classes']} classes, chance "
+        f"<p>{report['n_train']} training and {report['n_test']} test recordings, {report['n_classes']} classes, chance "  # noqa: E501
         f"{report['chance']:.3f}.</p>",
         *(f'<p class="warning">Warning: {escape(text)}</p>' for text in report["warnings"]),
     ]
@@ -88,7 +89,7 @@ def explain(report: dict[str, Any]) -> str:
     tci = "undefined" if report["tci"] is None else f"{report['tci']:.2f}"
     naive = "undefined" if report["naive_tsi"] is None else f"{report['naive_tsi']:.2f}"
     return (
-        f"<p>Order gain {report['order_gain']:+.3f} [{low:+.3f}, {high:+.3f}] = pyramid minus the better of bag and shuffled "
+        f"<p>Order gain {report['order_gain']:+.3f} [{low:+.3f}, {high:+.3f}] = pyramid minus the better of bag and shuffled "  # noqa: E501
         f"pyramid; TCI {tci}. The obvious test, shuffling the fully ordered probe, would say {naive}: that probe needs "
         "every bin at its place, so it falls when shuffled even where order carries nothing. Compare probes that "
         "tolerate alignment instead.</p>"
@@ -105,8 +106,8 @@ def curve(values: list[float], title: str, axis: str) -> str:
         f"{40 + 300 * i / (len(values) - 1):.1f},{20 + 90 * (1 - (v - low) / span):.1f}" for i, v in enumerate(values)
     )
     return (
-        f'<svg width="370" height="140" role="img" aria-label="{escape(title)}"><text x="40" y="12">{escape(title)}</text>'
-        f'<path d="M40,110H340" stroke="#bbb"/><polyline points="{points}" fill="none" stroke="#4477aa" stroke-width="2"/>'
-        f'<text x="36" y="24" text-anchor="end">{high:.3g}</text><text x="36" y="112" text-anchor="end">{low:.3g}</text>'
+        f'<svg width="370" height="140" role="img" aria-label="{escape(title)}"><text x="40" y="12">{escape(title)}</text>'  # noqa: E501
+        f'<path d="M40,110H340" stroke="#bbb"/><polyline points="{points}" fill="none" stroke="#4477aa" stroke-width="2"/>'  # noqa: E501
+        f'<text x="36" y="24" text-anchor="end">{high:.3g}</text><text x="36" y="112" text-anchor="end">{low:.3g}</text>'  # noqa: E501
         f'<text x="340" y="128" text-anchor="end">{escape(axis)}</text></svg>'
     )

@@ -33,7 +33,8 @@ class TemporalReport:
     Attributes:
         n_train, n_test, n_classes, chance (share of the commonest test class), warnings.
         table: view -> accuracy, low, high (Wilson 95 %), n, p (labels permuted), p_holm, and what the view can use.
-        order_gain: A_pyramid - max(A_bag, A_shuffled pyramid), the "needs time" number. snapshot_gain: A_bag - A_collapsed.
+        order_gain: A_pyramid - max(A_bag, A_shuffled pyramid), the "needs time" number. snapshot_gain: A_bag -
+            A_collapsed.
         tci: Temporal Correlation Index in [0, 1]; nan where no probe beats chance. ci: 95 % bootstrap intervals of
             order_gain, snapshot_gain and tci.
         naive_tsi: the drop of the brittle ordered probe when shuffled; shown because it misleads.

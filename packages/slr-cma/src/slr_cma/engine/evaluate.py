@@ -142,7 +142,9 @@ def robustness_suite(
     """
     from tqdm import tqdm
 
-    names = list(CORRUPTIONS) if corruptions == "all" else [corruptions] if isinstance(corruptions, str) else corruptions
+    names = (
+        list(CORRUPTIONS) if corruptions == "all" else [corruptions] if isinstance(corruptions, str) else corruptions
+    )
 
     def accuracy(e: NDArray[Any] | None, f: NDArray[Any] | None) -> float:
         logits, labels = predict(net, ArrayDataset(e, f, data.labels, mask=data.mask), device=device)
@@ -155,8 +157,12 @@ def robustness_suite(
         mean = float(np.mean(values))
         rows.append(
             {
-                "corruption": name, "strikes": strikes, "severity": severity, "accuracy": mean,
-                "spread": float(np.std(values)), "drop": clean - mean,
+                "corruption": name,
+                "strikes": strikes,
+                "severity": severity,
+                "accuracy": mean,
+                "spread": float(np.std(values)),
+                "drop": clean - mean,
             }  # fmt: skip
         )
 

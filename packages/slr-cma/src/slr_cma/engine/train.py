@@ -56,7 +56,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.lr <= 0:
             raise ValueError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}: expected >= 1, >= 2 (batch norm), > 0"
+                f"epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}: expected >= 1, >= 2 (batch norm), > 0"  # noqa: E501
             )
         if self.schedule not in ("cosine", "onecycle"):
             raise ValueError(f"schedule={self.schedule!r} given; expected 'cosine' or 'onecycle'")
@@ -347,5 +347,3 @@ class _Folder:
             json.dump(told, file, indent=1)
         with atomic_write(self.last, "wb") as file:
             torch.save(state, file)
-
-

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
-from spk_neurons import LIF, TimeDistributed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slr_cma.models.cma import CrossModalityAttention, Scores
 from slr_cma.models.fusion import FUSIONS, make_fusion
 from slr_cma.models.scorers import spatial_maps, temporal_descriptors
+from spk_neurons import LIF, TimeDistributed
 
 __all__ = ["CMANet", "NetConfig", "Streaming"]
 
@@ -58,7 +59,9 @@ class NetConfig:
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion={self.fusion!r} given; expected one of {', '.join(FUSIONS)}")
         if self.n_classes < 2 or not self.channels:
-            raise ValueError(f"n_classes={self.n_classes}, channels={self.channels}: expected >= 2 and one stage or more")
+            raise ValueError(
+                f"n_classes={self.n_classes}, channels={self.channels}: expected >= 2 and one stage or more"
+            )
         if min(self.size) >> len(self.channels) < 1:
             raise ValueError(
                 f"size={self.size} cannot be halved {len(self.channels)} times; use fewer stages (channels) or "
@@ -134,7 +137,7 @@ class CMANet(nn.Module):
         self.branches = nn.ModuleList()
         for into in inputs.get(config.fusion, [events, frames]):
             wide = (into, *config.channels)
-            stages = [_Stage(a, b, config.decay) for a, b in zip(wide, wide[1:], strict=False)]
+            stages = [_Stage(a, b, config.decay) for a, b in itertools.pairwise(wide)]
             self.branches.append(nn.ModuleList(stages))
         last = config.channels[-1]
         places = (config.size[0] >> len(config.channels)) * (config.size[1] >> len(config.channels))
@@ -302,7 +305,7 @@ class CMANet(nn.Module):
                 return x
             attention = self.attention[str(number)]
             keep = attention.receptive
-            rows = past.get(str(number), []) + [torch.cat([temporal_descriptors(v) for v in x], 2)]  # type: ignore[arg-type]
+            rows = [*past.get(str(number), []), torch.cat([temporal_descriptors(v) for v in x], 2)]  # type: ignore[arg-type]
             past[str(number)] = rows if keep is None else rows[-keep:]  # type: ignore[misc]
             return self._attend_last(attention, x, past[str(number)])  # type: ignore[arg-type]
 

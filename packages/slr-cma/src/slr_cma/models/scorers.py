@@ -71,7 +71,9 @@ class TemporalScorer(nn.Module):
                     "'conv1d' and 'attention' take any T"
                 )
             if causal:
-                raise ValueError("temporal_scorer='mlp' looks at all steps at once; causal needs 'conv1d' or 'attention'")
+                raise ValueError(
+                    "temporal_scorer='mlp' looks at all steps at once; causal needs 'conv1d' or 'attention'"
+                )
             narrow = max(1, math.ceil(length / reduction))
             self.into = nn.ModuleList(nn.Linear(sources * length, narrow, bias=False) for _ in range(outputs))
             self.out = nn.ModuleList(nn.Linear(narrow, length, bias=False) for _ in range(outputs))
@@ -110,8 +112,7 @@ class TemporalScorer(nn.Module):
                 )
             mean, peak = (d[..., i::3].permute(1, 2, 0).flatten(1) for i in (0, 1))  # [B, sources T]
             both = [
-                out(F.relu(into(mean))) + out(F.relu(into(peak)))
-                for into, out in zip(self.into, self.out, strict=True)
+                out(F.relu(into(mean))) + out(F.relu(into(peak))) for into, out in zip(self.into, self.out, strict=True)
             ]
             return torch.stack(both, 2).transpose(0, 1)
         if self.kind == "conv1d":

@@ -201,7 +201,7 @@ class PairedSign(Dataset[Sample]):
 
     def _events(self, rng: np.random.Generator, marks: render.Array, bins: int) -> NDArray[np.uint8]:
         world = self.world
-        n, k = marks.shape[:2]
+        k = marks.shape[1]
         light = render.brightness(marks, world.contrast)
         reference: render.Array | None = None
         parts = []
