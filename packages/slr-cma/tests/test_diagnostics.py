@@ -82,8 +82,8 @@ def test_a_dataset_of_orders_needs_time_and_one_of_places_does_not() -> None:
 
 def test_labels_at_random_leave_the_index_undefined() -> None:
     rng = np.random.default_rng(0)
-    data, labels = rng.poisson(1.0, (200, 6, 1, 4, 4)), rng.integers(0, 4, 200)
-    report = temporal_report(data, labels, groups=np.arange(200), tiers=(1,), n_perm=20, n_boot=100)
+    data, labels = rng.poisson(1.0, (400, 6, 1, 4, 4)), rng.integers(0, 4, 400)
+    report = temporal_report(data, labels, groups=np.arange(400), tiers=(1,), n_perm=20, n_boot=100)
     assert math.isnan(report.tci)
     assert "Undefined" in report.sentence
     assert json.loads(report.to_json())["tci"] is None

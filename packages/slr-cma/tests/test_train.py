@@ -191,7 +191,9 @@ def test_evaluation_counts_right(signs: PairedSign) -> None:
     assert found.prefix is not None
     assert found.prefix["100%"] == pytest.approx(found.accuracy)
     assert found.energy is not None
-    assert found.energy["AC"] > 0
+    # the first convolution sees counts: a multiply-accumulate for each of its connections
+    assert found.energy["MAC"] > 0
+    assert found.energy["energy_joule"] > 0
     rows = robustness_suite(model, signs.arrays(), corruptions=["dim", "event drop"], severities=(5,), seeds=1)
     assert [r["corruption"] for r in rows[:5]] == ["none", "no frames", "no events", "dim", "event drop"]
     assert rows[-1]["accuracy"] == min(r["accuracy"] for r in rows)

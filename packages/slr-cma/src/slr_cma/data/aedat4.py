@@ -55,6 +55,4 @@ def read_aedat4(path: Path | str) -> Recording:
     )
     shape = (0, *size) if not images else (len(images), *images[0].shape)
     stacked = np.array(images, np.uint8).reshape(shape)
-    if stacked.ndim == 4 and stacked.shape[-1] == 3:
-        stacked = stacked[..., ::-1]  # the file holds blue, green, red
-    return Recording(events, np.array(times, np.int64), np.ascontiguousarray(stacked))
+    return Recording(events, np.array(times, np.int64), stacked)

@@ -163,7 +163,7 @@ def robustness_suite(
                 "accuracy": mean,
                 "spread": float(np.std(values)),
                 "drop": clean - mean,
-            }  # fmt: skip
+            }
         )
 
     add("none", "", 0, [clean])

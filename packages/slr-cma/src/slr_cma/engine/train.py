@@ -102,7 +102,12 @@ def batches(
                 yield cut(index)
         return
     loader: DataLoader[Any] = DataLoader(
-        Subset(data, order.tolist()), batch_size=size, collate_fn=collate, num_workers=workers
+        Subset(data, order.tolist()),
+        batch_size=size,
+        collate_fn=collate,
+        num_workers=workers,
+        # without one it would draw its seed from the network's random stream
+        generator=torch.Generator(),
     )
     for batch in loader:
         if len(batch.labels) >= least:
