@@ -1,0 +1,139 @@
+"""Speed and memory, side by side in one process: ``python packages/slr-cma/benchmarks/speed.py``."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+from results import Results
+from slr_cma.data import CachedSigns, Events, bin_events, convert, split_keys
+from slr_cma.diagnostics import temporal_report
+from slr_cma.synth.layout import write_layout
+
+ROUNDS = 7
+
+
+def sliced(events: Events, edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The usual way (SpikingJelly's, and the dataset's own loader's): a slice a window, a bincount a polarity, float64."""
+    h, w = events.size
+    out = np.zeros((len(edges) - 1, 2, h, w))
+    at = np.searchsorted(events.t, edges)
+    for k in range(len(edges) - 1):
+        x, y, p = (a[at[k] : at[k + 1]] for a in (events.x, events.y, events.p))
+        for side in (0, 1):
+            chosen = p == side
+            place = y[chosen].astype(np.int64) * w + x[chosen]
+            out[k, side] = np.bincount(place, minlength=h * w).reshape(h, w)
+    return out
+
+
+def timed(*calls: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each call, taking turns, after one warm-up."""
+    for call in calls:
+        call()
+    found: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS):
+        for call, times in zip(calls, found, strict=True):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return found
+
+
+def peak(call: Callable[[], object]) -> int:
+    """Bytes allocated at most during a call."""
+    tracemalloc.start()
+    call()
+    top = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return top
+
+
+def resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    out = Results("slr-cma", "speed", threads=int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1)
+    rng = np.random.default_rng(0)
+    n = 3_000_000
+    t = np.sort(rng.integers(0, 6_000_000_000, n))
+    events = Events.from_arrays(
+        t, rng.integers(0, 346, n), rng.integers(0, 260, n), rng.integers(0, 2, n), size=(260, 346)
+    )
+    edges = np.linspace(0, 6_000_000_000, 121).astype(np.int64)
+
+    def ours() -> object:
+        return bin_events(events, edges, crop=(2, 45, 256, 256), down=4)
+
+    def theirs() -> object:
+        return sliced(events, edges)
+
+    a, b = timed(ours, theirs)
+    ratio = statistics.median(b) / statistics.median(a)
+    out.add(
+        name="3 million events, T=120", metric="wall time", unit="ms", ours=1e3 * statistics.median(a),
+        peer=("slice + bincount, full size, float64", 1e3 * statistics.median(b)), ratio=ratio, target=">= 8",
+        met=ratio >= 8, n=ROUNDS, spread=1e3 * statistics.stdev(a),
+        note="ours crops to 256 x 256 and downsamples by 4 in the same pass: not the same output",
+        headline="events binned {ratio:.0f}x faster than {peer}",
+    )  # fmt: skip
+    small, large = peak(ours), peak(theirs)
+    out.add(
+        name="3 million events, T=120", metric="peak memory", unit="MB", ours=small / 1e6,
+        peer=("slice + bincount, full size, float64", large / 1e6), ratio=large / small, target=">= 40",
+        met=large / small >= 40, n=1, note="beyond the events themselves",
+    )  # fmt: skip
+    keys = [k for k in split_keys("all") if k.user == "user0" and k.label in ("at", "go")][:8]
+    with tempfile.TemporaryDirectory() as folder:
+        write_layout(folder, keys, seconds=6.0, rate=20_000)
+        options = {"users": ["user0"], "labels": ["at", "go"], "on_missing": "skip", "progress": False}
+        cache = convert(folder, Path(folder) / "cache", **options)
+        (read,) = timed(lambda: cache[3])
+        value = 1e3 * statistics.median(read)
+        out.add(
+            name="sample from the cache, T=24, 64 x 64, both modalities", metric="wall time", unit="ms", ours=value,
+            target="< 1", met=value < 1, n=ROUNDS, spread=1e3 * statistics.stdev(read),
+            note="pages warm; arrays to float32 tensors included",
+        )  # fmt: skip
+        before = resident()
+        held = [CachedSigns(Path(folder) / "cache")[i % 8] for i in range(200)]
+        grown = (resident() - before) / 1e6
+        out.add(
+            name="200 samples held, T=24, 64 x 64", metric="growth of resident memory", unit="MB", ours=grown,
+            target="< 300", met=grown < 300, n=len(held), note="as float32 tensors, both modalities",
+        )  # fmt: skip
+    counts = rng.poisson(0.3, (750, 20, 2, 32, 32)).astype(np.float16)
+    labels = np.arange(750) % 15
+    warnings.simplefilter("ignore")
+
+    def report() -> object:
+        return temporal_report(counts, labels, split=(np.arange(600), np.arange(600, 750)), tiers=(1,))
+
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        report()
+        times.append(time.perf_counter() - start)
+    value = statistics.median(times)
+    out.add(
+        name="tier 1, 750 recordings, T=20, 32 x 32", metric="wall time", unit="s", ours=value, target="< 5", met=value < 5,
+        n=3, spread=statistics.stdev(times), note="7 probes, 200 permutations, 1000 bootstrap draws",
+    )  # fmt: skip
+    out.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Events to counts, frames to small images, and the times that pair them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slr_cma.data.events import Events, Recording
+
+__all__ = ["Binning", "align_frames", "bin_events", "bin_events_reference", "shrink_frames"]
+
+BinBy = Literal["frame_clock", "time", "count"]
+
+
+@dataclass(frozen=True)
+class Binning:
+    """How a recording becomes a sample.
+
+    Args:
+        n_bins: T. by: "frame_clock" (each bin lasts ``frames_per_bin`` frames, windows begin and end on frame
+            times), "time" (equal bins over what both clocks cover), "count" (equal numbers of events).
+        frames_per_bin: 5 at 20 frames a second are 250 ms.
+        crop: (top, left, height, width) or None; down: pixels that become one, each way.
+        luma: one grey channel (0.299 R + 0.587 G + 0.114 B) instead of three.
+        pad: what fills bins after the end of a recording, mask False in any case: "zero" or "repeat" (the last frame;
+            events stay zero, for a repeated count would be invented motion).
+    """
+
+    n_bins: int = 24
+    by: BinBy = "frame_clock"
+    frames_per_bin: int = 5
+    crop: tuple[int, int, int, int] | None = (2, 45, 256, 256)
+    down: int = 4
+    luma: bool = True
+    pad: Literal["zero", "repeat"] = "zero"
+
+    def __post_init__(self) -> None:
+        if self.by not in ("frame_clock", "time", "count"):
+            raise ValueError(f"bin_by={self.by!r} given; expected 'frame_clock', 'time' or 'count'")
+        if self.n_bins < 1 or self.frames_per_bin < 1 or self.down < 1:
+            raise ValueError(
+                f"n_bins={self.n_bins}, frames_per_bin={self.frames_per_bin}, down={self.down}: expected >= 1"
+            )
+        if self.pad not in ("zero", "repeat"):
+            raise ValueError(f"pad={self.pad!r} given; expected 'zero' or 'repeat'")
+        if self.crop is not None and (self.crop[2] % self.down or self.crop[3] % self.down):
+            raise ValueError(f"crop={self.crop} is not a multiple of down={self.down}")
+
+    def area(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """(top, left, height, width) on a sensor of ``size`` (H, W).
+
+        Raises:
+            ValueError: a crop that leaves the sensor, sizes that ``down`` does not divide.
+        """
+        top, left, h, w = self.crop or (0, 0, size[0] // self.down * self.down, size[1] // self.down * self.down)
+        if top < 0 or left < 0 or top + h > size[0] or left + w > size[1] or h < self.down or w < self.down:
+            raise ValueError(
+                f"crop rows {top}:{top + h}, columns {left}:{left + w} leaves the sensor of {size[1]} x {size[0]} "
+                "(W x H); choose a crop for this camera, or crop=None for all of it"
+            )
+        return top, left, h, w
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of the maps."""
+        _, _, h, w = self.area(size)
+        return h // self.down, w // self.down
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it is written beside caches and models."""
+        data = asdict(self)
+        data["crop"] = None if self.crop is None else list(self.crop)
+        return data
+
+    def edges(self, recording: Recording, where: str = "recording") -> tuple[NDArray[np.int64], int]:
+        """Edges [n_bins + 1] in ns and how many bins hold data; later edges equal the last one."""
+        start, stop = recording.overlap(where)
+        if self.by == "frame_clock":
+            inside = recording.times[(recording.times >= start) & (recording.times <= stop)]
+            marks = inside[:: self.frames_per_bin][: self.n_bins + 1]
+            if len(marks) < 2:
+                raise ValueError(
+                    f"{where}: {len(inside)} frame(s) while events came, one bin needs {self.frames_per_bin + 1}; "
+                    "lower frames_per_bin or bin by time"
+                )
+            valid = len(marks) - 1
+            edges = np.full(self.n_bins + 1, marks[-1], np.int64)
+            edges[: len(marks)] = marks
+            return edges, valid
+        if self.by == "time":
+            steps = np.arange(self.n_bins + 1, dtype=np.int64)
+            # in integers: nanoseconds since an epoch have more digits than a float
+            return start + (stop + 1 - start) * steps // self.n_bins, self.n_bins
+        t = recording.events.t
+        low, high = np.searchsorted(t, [start, stop + 1])
+        at = low + (high - low) * np.arange(self.n_bins + 1) // self.n_bins
+        edges = np.where(at < high, t[np.minimum(at, len(t) - 1)], stop + 1)
+        return edges.astype(np.int64), self.n_bins
+
+
+def bin_events(
+    events: Events,
+    edges: NDArray[np.int64],
+    *,
+    crop: tuple[int, int, int, int] | None = None,
+    down: int = 1,
+) -> NDArray[np.uint16]:
+    """Count events per bin, polarity and (coarse) pixel, in one pass.
+
+    Args:
+        edges: [T + 1] ns, ascending; bin k is [edges[k], edges[k + 1]). crop: (top, left, height, width).
+        down: pixels that become one, each way; must divide the crop.
+    Returns:
+        [T, 2, height / down, width / down]; channel 0 counts OFF, 1 counts ON. Counts stop at 65535.
+    Raises:
+        ValueError: edges that fall, a crop outside the sensor.
+    Example:
+        >>> ev = Events.from_arrays(np.arange(4), np.array([0, 1, 2, 3]), np.zeros(4), np.ones(4), size=(2, 4))
+        >>> bin_events(ev, np.array([0, 2, 4]), down=2)[:, 1, 0].tolist()
+        [[2, 0], [0, 2]]
+    """
+    from slr_cma.data._kernels import bin_fused
+
+    edges, (top, left, h, w) = _check(events, edges, crop, down)
+    out = np.zeros((len(edges) - 1, 2, h // down, w // down), np.uint16)
+    low, high = np.searchsorted(events.t, edges[[0, -1]])
+    part = slice(low, high)
+    bin_fused(events.t[part], events.x[part], events.y[part], events.p[part], edges, top, left, h, w, down, out)
+    return out
+
+
+def bin_events_reference(
+    events: Events,
+    edges: NDArray[np.int64],
+    *,
+    crop: tuple[int, int, int, int] | None = None,
+    down: int = 1,
+) -> NDArray[np.uint16]:
+    """:func:`bin_events` in plain numpy: slow, readable, equal."""
+    edges, (top, left, h, w) = _check(events, edges, crop, down)
+    full = np.zeros((len(edges) - 1, 2, *events.size), np.int64)
+    for k in range(len(edges) - 1):
+        inside = (events.t >= edges[k]) & (events.t < edges[k + 1])
+        index = (events.p[inside].astype(int), events.y[inside].astype(int), events.x[inside].astype(int))
+        np.add.at(full[k], index, 1)
+    cropped = full[:, :, top : top + h, left : left + w]
+    pooled = cropped.reshape(len(full), 2, h // down, down, w // down, down).sum((3, 5))
+    return np.minimum(pooled, 65535).astype(np.uint16)
+
+
+def _check(
+    events: Events, edges: NDArray[np.int64], crop: tuple[int, int, int, int] | None, down: int
+) -> tuple[NDArray[np.int64], tuple[int, int, int, int]]:
+    edges = np.asarray(edges, np.int64)
+    if edges.ndim != 1 or len(edges) < 2 or (edges[1:] < edges[:-1]).any():
+        raise ValueError(f"edges of shape {edges.shape} must be ascending, [T + 1]")
+    return edges, Binning(crop=crop, down=down).area(events.size)
+
+
+def align_frames(times: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each bin's end the newest frame not after it: index [T], -1 where there is none yet."""
+    out: NDArray[np.int64] = np.searchsorted(times, ends, side="right") - 1
+    return out
+
+
+def shrink_frames(
+    images: NDArray[np.uint8], *, crop: tuple[int, int, int, int], down: int = 1, luma: bool = True
+) -> NDArray[np.uint8]:
+    """Crop, average ``down`` x ``down`` pixels, and make grey: [N, H, W(, 3)] -> [N, C, h, w] uint8."""
+    top, left, h, w = crop
+    x = images[:, top : top + h, left : left + w]
+    if x.ndim == 3:
+        x = x[..., None]
+    n, c = len(x), x.shape[-1]
+    small = x.reshape(n, h // down, down, w // down, down, c).mean((2, 4), dtype=np.float32)
+    if luma and c == 3:
+        small = small @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return np.rint(small).astype(np.uint8).transpose(0, 3, 1, 2)

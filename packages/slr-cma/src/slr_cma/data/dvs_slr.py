@@ -1,0 +1,221 @@
+"""DVS-SLR: find its files, read a recording, load aligned samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from slr_cma._sample import Sample
+from slr_cma.data.binning import Binning, align_frames, bin_events, shrink_frames
+from slr_cma.data.events import Events, Recording
+from slr_cma.data.npz import read_npz
+from slr_cma.data.official import official_pairs
+from slr_cma.data.splits import LABELS, LIGHTS, POSITIONS, USERS, Key, split_keys
+
+__all__ = ["DVSSLR", "SENSOR", "Files", "bin_recording", "read_recording", "scan"]
+
+#: DAVIS346, (H, W)
+SENSOR = (260, 346)
+Modality = Literal["both", "events", "frames"]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The two files of a recording."""
+
+    key: Key
+    events: Path
+    frames: Path
+
+    @property
+    def missing(self) -> list[Path]:
+        """Those that are not there."""
+        return [path for path in (self.events, self.frames) if not path.is_file()]
+
+
+def locate(root: Path, key: Key) -> Files:
+    """Where a recording lies: user/label/stem_event/stem_event.npz, or flat root/stem_event.npz."""
+    found = []
+    for kind in ("event", "frame"):
+        name = f"{key.stem}_{kind}"
+        nested = root / key.user / key.label / name / f"{name}.npz"
+        flat = root / f"{name}.npz"
+        found.append(flat if flat.is_file() and not nested.is_file() else nested)
+    return Files(key, *found)
+
+
+def scan(root: Path | str, keys: Sequence[Key] | None = None) -> tuple[list[Files], list[Files]]:
+    """Recordings that are complete, and those that are not, of ``keys`` (None: of all 5418)."""
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"{root} is no folder; give the one that holds user0, user1, ... (or the flat files)")
+    located = [locate(root, key) for key in (split_keys("all") if keys is None else keys)]
+    return [f for f in located if not f.missing], [f for f in located if f.missing]
+
+
+def read_recording(files: Files, *, size: tuple[int, int] = SENSOR, sort: bool = False) -> Recording:
+    """Both files of a recording, checked. size: (H, W) of the sensor; sort: mend events out of order."""
+    e = read_npz(files.events, ("t", "x", "y", "p"))
+    f = read_npz(files.frames, ("t", "imgs"))
+    events = Events.from_arrays(e["t"], e["x"], e["y"], e["p"], size=size, sort=sort, where=str(files.events))
+    times = np.asarray(f["t"]).astype(np.int64).reshape(-1)
+    images = np.asarray(f["imgs"])
+    if images.ndim not in (3, 4) or len(images) != len(times) or images.dtype != np.uint8:
+        raise ValueError(
+            f"{files.frames}: imgs are {images.dtype} {images.shape} with {len(times)} times; expected uint8 "
+            "[N, H, W, 3] "
+            "and as many times"
+        )
+    if tuple(images.shape[1:3]) != tuple(size):
+        raise ValueError(
+            f"{files.frames}: images are {images.shape[2]} x {images.shape[1]} (W x H), the sensor "
+            f"{size[1]} x {size[0]}; "
+            "give the size of the camera that recorded them"
+        )
+    if (times[1:] < times[:-1]).any():
+        order = np.argsort(times, kind="stable")
+        times, images = times[order], images[order]
+    return Recording(events, times, images)
+
+
+def bin_recording(
+    recording: Recording, binning: Binning, where: str = "recording"
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64]]:
+    """Aligned counts [T, 2, h, w], images [T, C, h, w], mask [T], edges [T + 1] of a recording.
+
+    A bin is paired with the newest image not after its end; bins past the end of the recording are masked.
+    """
+    edges, valid = binning.edges(recording, where)
+    size = recording.events.size
+    counts = bin_events(recording.events, edges, crop=binning.crop, down=binning.down)
+    index = align_frames(recording.times, edges[1:])
+    mask = (np.arange(binning.n_bins) < valid) & (index >= 0)
+    small = shrink_frames(
+        recording.images[np.maximum(index, 0)], crop=binning.area(size), down=binning.down, luma=binning.luma
+    )
+    if binning.pad == "zero":
+        small[~mask] = 0
+    counts[~mask] = 0
+    return counts, small, mask, edges
+
+
+class DVSSLR(Dataset[Sample]):
+    """The DVS-SLR dataset: 43 users, 21 signs, 3 lights, 2 positions.
+
+    Args:
+        root: its folder, nested or flat. split: see :func:`split_keys`; "all" for everything.
+        modality: "both", "events", "frames". binning: how a recording becomes a sample; further keywords replace
+            its fields (n_bins, by, crop, down ...).
+        users, labels, lights, positions: keep only these. relabel: class indices 0..k-1 of ``labels`` instead of the
+            place in the list of 21. size: (H, W) of the sensor.
+        compat: "official" gives what the dataset's own loader gives (full size, float, windows of ``dt`` ms, the
+            last pair repeated); it costs 432 MB a sample.
+        on_missing: "error" at construction, or "skip" incomplete recordings.
+        sort: mend events that are out of order. transform: Sample -> Sample.
+    Raises:
+        ValueError: unknown names, missing files (listed), nothing left.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: str = "subject:train",
+        *,
+        modality: Modality = "both",
+        binning: Binning | None = None,
+        users: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        lights: Sequence[str] | None = None,
+        positions: Sequence[str] | None = None,
+        relabel: bool = False,
+        size: tuple[int, int] = SENSOR,
+        compat: Literal["official"] | None = None,
+        dt: int = 50,
+        on_missing: Literal["error", "skip"] = "error",
+        sort: bool = False,
+        transform: Callable[[Sample], Sample] | None = None,
+        **fields: Any,
+    ) -> None:
+        if modality not in ("both", "events", "frames"):
+            raise ValueError(f"modality={modality!r} given; expected 'both', 'events' or 'frames'")
+        if compat not in (None, "official") or on_missing not in ("error", "skip"):
+            raise ValueError(
+                f"compat={compat!r}, on_missing={on_missing!r}: expected None or 'official'; 'error' or 'skip'"
+            )
+        chosen = {
+            name: _known(name, values, there)
+            for name, values, there in (
+                ("users", users, USERS), ("labels", labels, LABELS), ("lights", lights, LIGHTS),
+                ("positions", positions, POSITIONS),
+            )
+        }  # fmt: skip
+        self.binning = Binning(**{**(binning.to_dict() if binning else {}), **fields})
+        self.modality, self.compat, self.dt, self.size, self.sort = modality, compat, dt, size, sort
+        self.transform = transform
+        if compat is None:
+            self.binning.area(size)
+        keys = [
+            k for k in split_keys(split)
+            if k.user in chosen["users"] and k.label in chosen["labels"] and k.light in chosen["lights"]
+            and k.position in chosen["positions"]
+        ]  # fmt: skip
+        present, missing = scan(root, keys)
+        if missing and on_missing == "error":
+            paths = [path for files in missing for path in files.missing]
+            shown = ", ".join(str(path) for path in paths[:3])
+            raise ValueError(
+                f"{len(missing)} of {len(keys)} recordings are incomplete (missing {shown}"
+                f"{' ...' if len(paths) > 3 else ''}); "
+                "get them, narrow users/labels/lights/positions, or pass on_missing='skip'"
+            )
+        if not present:
+            raise ValueError(f"no recording of split {split!r} is in {root}")
+        self.files = present
+        self.classes = list(chosen["labels"]) if relabel else list(LABELS)
+        self.labels = np.array([self.classes.index(f.key.label) for f in present])
+
+    @property
+    def groups(self) -> list[str]:
+        """The user of each sample."""
+        return [f.key.user for f in self.files]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        files = self.files[index]
+        recording = read_recording(files, size=self.size, sort=self.sort)
+        where = files.key.stem
+        meta: dict[str, Any] = files.key._asdict()
+        e: torch.Tensor | None
+        f: torch.Tensor | None
+        if self.compat:
+            counts, images = official_pairs(recording, dt=self.dt, where=where)
+            e, f = torch.from_numpy(counts), torch.from_numpy(images)
+            mask = torch.ones(len(counts), dtype=torch.bool)
+        else:
+            binned, small, valid, edges = bin_recording(recording, self.binning, where)
+            e, f = torch.from_numpy(binned.astype(np.float32)), torch.from_numpy(small).float() / 255
+            mask = torch.from_numpy(valid)
+            meta["t_edges_ns"] = edges
+        sample = Sample(
+            e if self.modality != "frames" else None, f if self.modality != "events" else None, mask,
+            int(self.labels[index]), meta,
+        )  # fmt: skip
+        return sample if self.transform is None else self.transform(sample)
+
+
+def _known(name: str, values: Sequence[str] | None, there: tuple[str, ...]) -> tuple[str, ...]:
+    if values is None:
+        return there
+    unknown = [v for v in values if v not in there]
+    if unknown or isinstance(values, str):
+        raise ValueError(f"{name}={values!r}: {unknown[:1] or 'text'} not known; choose among {', '.join(there[:25])}")
+    return tuple(values)

@@ -1,0 +1,19 @@
+"""Training, evaluation, robustness, and trained networks on disk."""
+
+from slr_cma.engine.checkpoint import load_model, save_model
+from slr_cma.engine.evaluate import Evaluation, energy, evaluate, prefix_curve, robustness_suite
+from slr_cma.engine.train import History, TrainConfig, predict, train
+
+__all__ = [
+    "Evaluation",
+    "History",
+    "TrainConfig",
+    "energy",
+    "evaluate",
+    "load_model",
+    "predict",
+    "prefix_curve",
+    "robustness_suite",
+    "save_model",
+    "train",
+]

@@ -1,0 +1,160 @@
+"""Cross-modality attention: scores learned from events and frames, allocated to the branches."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from slr_cma.models.scorers import SpatialScorer, TemporalKind, TemporalScorer, spatial_maps, temporal_descriptors
+
+__all__ = ["ALLOCATIONS", "Allocation", "CrossModalityAttention", "Scores"]
+
+Allocation = Literal["joint", "self", "cross", "complementary", "none"]
+ALLOCATIONS: tuple[str, ...] = ("joint", "self", "cross", "complementary", "none")
+
+
+class Scores(NamedTuple):
+    """What each branch is multiplied by, after allocation; None where a half is switched off.
+
+    time_events, time_frames: [T, B]. space_events, space_frames: [T, B, h, w].
+    """
+
+    time_events: Tensor | None
+    time_frames: Tensor | None
+    space_events: Tensor | None
+    space_frames: Tensor | None
+
+
+class CrossModalityAttention(nn.Module):
+    """Weigh two branches in time and space: Y_m = X_m (1 + P_m[t] Q_m[t, i, j]) / c.
+
+    P (time) and Q (space) are sigmoid scores near 1/2 at the start; c = 1.25 (1.5 with one half alone) keeps the
+    factor near 1 there, so switching attention on does not starve or flood the neurons behind it.
+
+    Args:
+        allocate: whose scores go where.
+            "joint": both branches' features score each branch; "self": own scores (an ablation: attention without
+            exchange); "cross": each branch gets the other's scores; "complementary": events get the frames' space
+            scores, frames the events' time scores; "none": the identity.
+        temporal, spatial: switch one half off.
+        temporal_scorer: "conv1d" (any T), "attention" (any T), "mlp" (one T: give ``length``).
+        spatial_scorer: "conv2" or "conv". kernel_size: of the spatial scorer. static: one spatial map a recording.
+        residual: False multiplies by P Q alone, which starves the neurons behind it at the start.
+        causal: scores at t use steps <= t only; what :meth:`CMANet.step` needs.
+        detach_scores: no gradient through the scores into the features.
+    Raises:
+        ValueError: unknown allocation, both halves off, causal with "mlp" or static.
+    Source: the abstract fixes only that temporal and spatial scores are learned from both modalities and allocated
+        across them; everything else is a reconstruction of ours (docs, "Fusion").
+    Example:
+        >>> cma = CrossModalityAttention()
+        >>> x_e, x_f = torch.rand(7, 2, 4, 5, 5), torch.rand(7, 2, 4, 5, 5)
+        >>> y_e, y_f = cma(x_e, x_f)
+        >>> y_e.shape
+        torch.Size([7, 2, 4, 5, 5])
+    """
+
+    def __init__(
+        self,
+        allocate: Allocation = "joint",
+        *,
+        temporal: bool = True,
+        spatial: bool = True,
+        temporal_scorer: TemporalKind = "conv1d",
+        spatial_scorer: Literal["conv", "conv2"] = "conv2",
+        length: int | None = None,
+        reduction: int = 4,
+        kernel_size: int = 3,
+        hidden: int = 8,
+        residual: bool = True,
+        static: bool = False,
+        causal: bool = False,
+        detach_scores: bool = False,
+    ) -> None:
+        super().__init__()
+        if allocate not in ALLOCATIONS:
+            raise ValueError(f"allocate={allocate!r} given; expected one of {', '.join(ALLOCATIONS)}")
+        if allocate != "none" and not (temporal or spatial):
+            raise ValueError("temporal=False and spatial=False leave no score; use allocate='none'")
+        if allocate == "complementary" and not (temporal and spatial):
+            raise ValueError("allocate='complementary' gives space to one branch and time to the other: it needs both")
+        if causal and static:
+            raise ValueError("static=True averages over the whole recording; causal scores need static=False")
+        self.allocate: Allocation = allocate
+        self.residual, self.detach_scores, self.causal = residual, detach_scores, causal
+        sources = 2 if allocate == "joint" else 1
+
+        def time() -> TemporalScorer:
+            return TemporalScorer(
+                temporal_scorer, sources=sources, outputs=sources, length=length, reduction=reduction, causal=causal,
+                hidden=hidden,
+            )  # fmt: skip
+
+        def space() -> SpatialScorer:
+            return SpatialScorer(
+                spatial_scorer, sources=sources, outputs=sources, kernel=kernel_size, hidden=hidden, static=static
+            )
+
+        # joint has one scorer that sees both modalities; the others one per modality: events first, frames second
+        each = 0 if allocate == "none" else 1 if allocate == "joint" else 2
+        self.time = nn.ModuleList(time() for _ in range(each if temporal else 0))
+        self.space = nn.ModuleList(space() for _ in range(each if spatial else 0))
+
+    @property
+    def receptive(self) -> int | None:
+        """Past steps a causal score needs, itself included; None: all."""
+        return self.time[0].receptive if self.time else 1  # type: ignore[return-value]
+
+    def scores(self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None) -> Scores:
+        """The scores each branch is given. x_e, x_f: [T, B, C, h, w]; mask: [T, B], False where there is no data."""
+        if x_e.shape[:2] != x_f.shape[:2] or x_e.shape[3:] != x_f.shape[3:] or x_e.dim() != 5:
+            raise ValueError(
+                f"events {tuple(x_e.shape)} and frames {tuple(x_f.shape)} must be [T, B, C, h, w] with equal T, B, h "
+                "and w; pool or project the larger one first"
+            )
+        if mask is not None and tuple(mask.shape) != tuple(x_e.shape[:2]):
+            raise ValueError(f"mask {tuple(mask.shape)} does not fit [T, B] = {tuple(x_e.shape[:2])}")
+        if self.detach_scores:
+            x_e, x_f = x_e.detach(), x_f.detach()
+        p: list[Tensor | None] = [None, None]
+        q: list[Tensor | None] = [None, None]
+        if self.time:
+            found = self._run(self.time, [temporal_descriptors(x, mask) for x in (x_e, x_f)], mask)
+            p = [found[0], found[1]]
+        if self.space:
+            found = self._run(self.space, [spatial_maps(x, mask) for x in (x_e, x_f)], mask)
+            q = [found[0], found[1]]
+        if self.allocate == "cross":
+            p, q = p[::-1], q[::-1]
+        elif self.allocate == "complementary":
+            p, q = [None, p[0]], [q[1], None]
+        return Scores(p[0], p[1], q[0], q[1])
+
+    @staticmethod
+    def _run(scorers: nn.ModuleList, features: list[Tensor], mask: Tensor | None) -> list[Tensor]:
+        if len(scorers) == 1:
+            out = scorers[0](torch.cat(features, 2), mask)
+            return [out[:, :, 0], out[:, :, 1]]
+        return [scorer(x, mask)[:, :, 0] for scorer, x in zip(scorers, features, strict=True)]
+
+    def weigh(self, x: Tensor, time: Tensor | None, space: Tensor | None) -> Tensor:
+        """One branch times its factor. time: [T, B] or None; space: [T, B, h, w] or None."""
+        if time is None and space is None:
+            return x
+        factor, start = torch.ones((), device=x.device), 1.0
+        if time is not None:
+            factor, start = factor * time[:, :, None, None, None], start / 2
+        if space is not None:
+            factor, start = factor * space[:, :, None], start / 2
+        if self.residual:
+            factor = (1 + factor) / (1 + start)
+        return x * factor.to(x.dtype)
+
+    def forward(self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Weighed events and frames, shaped like the inputs [T, B, C, h, w]."""
+        if self.allocate == "none":
+            return x_e, x_f
+        s = self.scores(x_e, x_f, mask)
+        return self.weigh(x_e, s.time_events, s.space_events), self.weigh(x_f, s.time_frames, s.space_frames)

@@ -1,0 +1,108 @@
+"""The command: the whole way on a small tree, and its errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from slr_cma import PairedSign, plot
+from slr_cma.cli import app
+from slr_cma.data import convert
+from slr_cma.models import CMANet
+
+#: the sensor of conftest's tree, and keywords that fit it
+SIZE = (60, 80)
+SMALL: dict[str, Any] = {"size": SIZE, "crop": (2, 10, 56, 60), "down": 4, "n_bins": 5}
+
+
+def call(*words: str) -> Any:
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1] if "{" not in result.stdout[:2] + "[" else result.stdout)
+
+
+@pytest.fixture(scope="module")
+def cache(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "cache"
+    convert(tree, out, on_missing="skip", progress=False, **SMALL)
+    return out
+
+
+def test_train_eval_robustness_info(cache: Path, tree: Path, tmp_path: Path) -> None:
+    assert call("info", str(cache), "--json")["users"] == 4
+    assert call("info", str(tree), "--json")["complete"] == 16
+    run = tmp_path / "run"
+    words = [
+        "train",
+        str(cache),
+        "--out",
+        str(run),
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--channels",
+        "4,6",
+        "--json",
+    ]
+    assert call(*words)["epochs"] == 1
+    model = str(run / "checkpoints" / "best.safetensors")
+    found = call("eval", model, str(cache), "--json")
+    assert found["n"] == 4
+    assert set(found["groups"]["position"]) == {"front", "back"}
+    rows = call("robustness", model, str(cache), "--severities", "5", "--seeds", "1", "--json")
+    assert len(rows) == 1 + 2 + 15 + 1
+
+
+def test_diagnose_writes_its_report(tmp_path: Path) -> None:
+    signs = PairedSign(300, task="order", seed=1)
+    np.savez(tmp_path / "d.npz", X=signs.events, Y=signs.labels, S=np.arange(300) >= 200)
+    words = [
+        "diagnose",
+        str(tmp_path / "d.npz"),
+        "--split",
+        "S",
+        "--permutations",
+        "20",
+        "--html",
+        str(tmp_path / "r.html"),
+    ]
+    found = call(*words, "--json")
+    assert found["tci"] > 0.9
+    assert found["n_test"] == 100
+    assert (tmp_path / "r.html").stat().st_size > 3000
+
+
+def test_errors_are_one_line_and_status_2(tmp_path: Path) -> None:
+    for words in (["diagnose", str(tmp_path / "no.npz")], ["info", str(tmp_path / "no")]):
+        script = "import sys; from slr_cma.cli import main; sys.argv[0] = 'slr-cma'; main()"
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    signs = PairedSign(4, seed=1)
+    net = CMANet(18, size=(12, 12), channels=(4, 6), hidden=16).eval()
+    batch = signs.arrays().batch(np.arange(2))
+    figures = {
+        "strip": plot.filmstrip(signs[0], title="x"),
+        "attention": plot.attention(signs[1], net.attention_scores(batch.events, batch.frames)["1"], index=1),
+        "confusion": plot.confusion(np.eye(3), ["a", "b", "c"]).figure,
+    }
+    for name, figure in figures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 3000
+    with pytest.raises(ValueError, match="square"):
+        plot.confusion(np.ones((2, 3)))
+    assert torch.is_grad_enabled()
