@@ -158,7 +158,7 @@ def test_undefined_is_nan_never_zero() -> None:
 
 def test_ceiling_holds_for_a_known_rate() -> None:
     rng = np.random.default_rng(0)
-    p = 0.05 + 0.2 * rng.random((4000, 3))
+    p = 0.05 + 0.6 * rng.random((4000, 3))
     y = (rng.random((20, 4000, 3)) < p).astype(np.uint8)
     truth = metrics.pearson(p, y.mean(axis=0))
     ceiling = metrics.ceiling_sb(metrics.split_half(y, 5.0, sd_ms=0, splits=30))

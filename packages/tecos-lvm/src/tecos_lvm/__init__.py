@@ -2,6 +2,7 @@
 
 from tecos_lvm import baselines, datasets, metrics
 from tecos_lvm.config import TeCoSConfig
+from tecos_lvm.evaluate import evaluate, time_code
 from tecos_lvm.losses import TeCoSLoss
 from tecos_lvm.model import TeCoSLVM, TeCoSOutput, TeCoSState
 from tecos_lvm.recording import Recording, SpikeDataset, from_arrays
@@ -22,7 +23,9 @@ __all__ = [
     "__version__",
     "baselines",
     "datasets",
+    "evaluate",
     "fit",
     "from_arrays",
     "metrics",
+    "time_code",
 ]

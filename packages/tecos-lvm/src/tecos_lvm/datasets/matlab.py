@@ -1,6 +1,7 @@
 """The MATLAB files of Onken et al. 2016 (Dryad 10.5061/dryad.4ch10): spike times of salamander ganglion cells.
 
-``Spikes`` is a cell array [neurons x trials] of times in ms for movies; a vector of such arrays for images.
+``Spikes`` is a cell array [neurons x trials] of times in ms for movies; a vector of such arrays for images. Times are
+whole numbers from 1: spike k fell into the k-th millisecond, and its middle, k - 0.5 ms, is what the loaders return.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ def _trains(cells: Any, path: str | Path) -> list[list[Array]]:
     for index in np.ndindex(cells.shape):
         if not np.issubdtype(np.asarray(cells[index]).dtype, np.number):
             raise ValueError(f"{path}: cell {index} holds {np.asarray(cells[index]).dtype}, expected spike times")
-    return [[np.asarray(cells[n, r], dtype=np.float64) for r in range(cells.shape[1])] for n in range(cells.shape[0])]
+    return [[_middle(cells[n, r]) for r in range(cells.shape[1])] for n in range(cells.shape[0])]
+
+
+def _middle(times: Array) -> Array:
+    return np.asarray(times, dtype=np.float64) - 0.5
 
 
 def load_onken(

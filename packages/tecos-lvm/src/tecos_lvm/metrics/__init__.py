@@ -11,6 +11,7 @@ from tecos_lvm.metrics.distances import (
 )
 from tecos_lvm.metrics.kernels import mmd, psp, van_rossum_binned
 from tecos_lvm.metrics.rates import bits_per_spike, ceiling_sb, fev, pearson, smooth, split_half
+from tecos_lvm.metrics.report import SpikeReport
 from tecos_lvm.metrics.statistics import (
     autocorrelogram,
     cv,
@@ -24,6 +25,7 @@ from tecos_lvm.metrics.statistics import (
 )
 
 __all__ = [
+    "SpikeReport",
     "autocorrelogram",
     "bits_per_spike",
     "ceiling_sb",
