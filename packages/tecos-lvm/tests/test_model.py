@@ -81,7 +81,7 @@ def test_responses_reach_only_later_bins_of_their_own_neuron() -> None:
     other[0, 4, 2] = 1
     with torch.no_grad():
         a, b = (model(x, y_teacher=t, generator=seeded()).potential[0, 0] for t in (y, other))
-    differs = (a != b)
+    differs = a != b
     assert not differs[:5].any()
     assert not differs[:, [0, 1, 3, 4]].any()
     assert differs[5:, 2].all()
@@ -175,7 +175,7 @@ def test_gradient_balance_keeps_the_value() -> None:
     out = make()(stimulus(), generator=seeded())
     plain, balanced = TeCoSLoss().kl(out), TeCoSLoss(kl_balance=0.8).kl(out)
     torch.testing.assert_close(plain, balanced)
-    assert float(TeCoSLoss(free_bits=100.0).kl(out)) == pytest.approx(400.0)
+    assert TeCoSLoss(free_bits=100.0).kl(out).item() == pytest.approx(400.0)
 
 
 def test_training_lowers_the_loss_and_resumes_to_the_same_weights(small: SyntheticRetina, tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_bad_input(model: TeCoSLVM) -> None:
         (lambda: make(output="lif").log_likelihood(x[0], np.zeros((1, 12, 5))), "no likelihood"),
         (lambda: model.standardise(np.zeros((4, 3, 4))), "constant"),
         (lambda: fit(model, SpikeDataset(np.zeros((1, 300, 5)), 10.0)), "no stimulus"),
-        (lambda: fit(model, SpikeDataset(np.zeros((1, 50, 5)), 10.0, np.random.rand(50, 3, 4))), "do not fit into 50"),
-        (lambda: fit(make(), SpikeDataset(np.zeros((1, 300, 4)), 10.0, np.random.rand(300, 3, 4))), "4 neurons"),
+        (lambda: fit(model, SpikeDataset(np.zeros((1, 50, 5)), 10.0, np.ones((50, 3, 4)).cumsum(0))), "do not fit into 50"),
+        (lambda: fit(make(), SpikeDataset(np.zeros((1, 300, 4)), 10.0, np.ones((300, 3, 4)).cumsum(0))), "4 neurons"),
     ]
     for call, match in cases:
         with pytest.raises(ValueError, match=match):

@@ -408,7 +408,8 @@ class TeCoSLVM(nn.Module):
         try:
             head = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             schema, settings = head["schema"], dict(head["config"])
-            with np.load(folder / "weights.npz", allow_pickle=False) as found:
+            # opened here: np.load leaves the file open where it is damaged
+            with (folder / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as found:
                 arrays = {name: torch.from_numpy(found[name].copy()) for name in found.files}
         except Exception as problem:
             raise ValueError(f"{folder} does not hold a readable model ({problem})") from None

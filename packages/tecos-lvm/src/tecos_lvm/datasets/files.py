@@ -69,7 +69,8 @@ def load_npz(path: str | Path) -> SpikeDataset:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file")
     try:
-        with np.load(path, allow_pickle=False) as found:
+        # opened here: np.load leaves the file open where it is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         head = json.loads(bytes(arrays["head"]).decode())
         shape = tuple(int(n) for n in head["shape"])
