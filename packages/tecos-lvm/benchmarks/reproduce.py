@@ -21,8 +21,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 import numpy as np
 import torch
-from results import Results
 
+from results import Results
 from tecos_lvm import TeCoSConfig, TeCoSLVM, TrainConfig, fit, metrics
 from tecos_lvm.baselines import CRNN, LNModel, PoissonGLM
 from tecos_lvm.datasets import load_onken, make_nonlinear_retina, make_retina
@@ -47,7 +47,11 @@ def model(name: str, generator: str, retina: Any, seed: int) -> Any:
         torch.manual_seed(seed)
         wide = {} if generator == "retina" else {"feature_dim": 96, "hidden_dim": 96, "decoder_dim": 256}
         config = TeCoSConfig(
-            train.stimulus.shape[1:], train.n_neurons, train.dt_ms, memory="none" if "no memory" in name else "cascade", **wide
+            train.stimulus.shape[1:],
+            train.n_neurons,
+            train.dt_ms,
+            memory="none" if "no memory" in name else "cascade",
+            **wide,
         )
         found = TeCoSLVM(config)
         steps = STEPS // 3 if "no memory" in name else STEPS
@@ -108,7 +112,10 @@ def rows(out: Results) -> None:
             fractions = out.values(key, "fraction")
             if not fractions:
                 continue
-            mean = {k: statistics.fmean(out.values(key, k)) for k in ("cc", "ceiling", "bits", "isi_ks", "acg_rmse", "rate_ratio")}
+            mean = {
+                k: statistics.fmean(out.values(key, k))
+                for k in ("cc", "ceiling", "bits", "isi_ks", "acg_rmse", "rate_ratio")
+            }
             target, met = goal(out, generator, name)
             out.add(
                 name=key, metric="share of the ceiling", unit=None, ours=statistics.fmean(fractions), target=target, met=met,
@@ -155,7 +162,9 @@ def main() -> None:
     torch.set_num_threads(1)
     first = [(g, m, s) for g in ("retina", "nonlinear") for s in SEEDS for m in MODELS[:3]]
     rest = [(g, m, s) for m in MODELS[3:] for g in ("retina", "nonlinear") for s in SEEDS]
-    out = Results("tecos-lvm", "reproduce", threads=1, resume=True, command="python packages/tecos-lvm/benchmarks/reproduce.py")
+    out = Results(
+        "tecos-lvm", "reproduce", threads=1, resume=True, command="python packages/tecos-lvm/benchmarks/reproduce.py"
+    )
     start = time.perf_counter()
     for generator, name, seed in [*first, *rest]:
         key = f"{generator}, {name}"

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from tecos_lvm import Recording, SpikeDataset, cli, from_arrays, metrics, time_code
-from tecos_lvm.datasets import SyntheticRetina, load_npz, load_nwb, load_zheng_hdf5, make_nonlinear_retina, read_frames, save_npz
+from tecos_lvm.datasets import (
+    SyntheticRetina,
+    load_npz,
+    load_nwb,
+    load_zheng_hdf5,
+    make_nonlinear_retina,
+    read_frames,
+    save_npz,
+)
 
 
 def test_bins_are_closed_on_the_left_and_frames_hold() -> None:
@@ -72,7 +80,7 @@ def test_npz_round_trip_and_damage(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="d.npz"):
+        with pytest.raises(ValueError, match=r"d\.npz"):
             load_npz(path)
     head = {"schema": 1, "dt_ms": 5, "shape": [2**40, 2**40, 1], "neuron_ids": [], "meta": {}}
     np.savez(path, head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), spikes=np.zeros(1, dtype=np.uint8))
@@ -90,7 +98,7 @@ def test_frames_of_the_archive(tmp_path: Path) -> None:
     assert (frames[:, 0, 5] == 99).all()
     assert read_frames(tmp_path, shape=(4, 6), size=2)[1, 1, 0] == 2.0
     (tmp_path / "frame3.raw").write_bytes(b"abc")
-    with pytest.raises(ValueError, match="frame3.raw has 3 bytes"):
+    with pytest.raises(ValueError, match=r"frame3\.raw has 3 bytes"):
         read_frames(tmp_path, shape=(4, 6))
 
 
@@ -107,7 +115,10 @@ def test_nwb(tmp_path: Path) -> None:
         file["stimulus/presentation/movie/timestamps"] = np.array([0.5, 1.5, 1.9, 3.0])
     rec = load_nwb(path, stimulus="movie")
     assert rec.neuron_ids == ("7", "9")
-    assert [[t.tolist() for t in trials] for trials in rec.spike_times] == [[[0.0, 250.0], [500.0]], [[pytest.approx(100.0)], []]]
+    assert [[t.tolist() for t in trials] for trials in rec.spike_times] == [
+        [[0.0, 250.0], [500.0]],
+        [[pytest.approx(100.0)], []],
+    ]
     assert rec.frame_times_ms is not None
     assert rec.frame_times_ms.tolist() == pytest.approx([0.0, 500.0, 900.0])
     with pytest.raises(ValueError, match="choose one of its series"):
@@ -188,7 +199,9 @@ def test_time_code_is_different_in_every_bin() -> None:
     assert len(np.unique(x.round(4), axis=0)) == 300
 
 
-def test_command(tmp_path: Path, small: SyntheticRetina, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(
+    tmp_path: Path, small: SyntheticRetina, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["tecos-lvm", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
@@ -202,10 +215,14 @@ def test_command(tmp_path: Path, small: SyntheticRetina, monkeypatch: pytest.Mon
     assert code == 0
     assert json.loads(out)["steps"] == 5
     np.save(tmp_path / "movie.npy", small.test.stimulus[:50])
-    code, out, _ = run("generate", tmp_path / "run/model", tmp_path / "movie.npy", "-o", tmp_path / "g.npz", "--trials", 3)
+    code, out, _ = run(
+        "generate", tmp_path / "run/model", tmp_path / "movie.npy", "-o", tmp_path / "g.npz", "--trials", 3
+    )
     assert code == 0
     assert load_npz(tmp_path / "g.npz").spikes.shape == (3, 50, 4)
-    code, out, _ = run("evaluate", tmp_path / "run/model", tmp_path / "test.npz", "--train", tmp_path / "train.npz", "--json")
+    code, out, _ = run(
+        "evaluate", tmp_path / "run/model", tmp_path / "test.npz", "--train", tmp_path / "train.npz", "--json"
+    )
     assert code == 0
     assert 0 < json.loads(out)["ceiling"] <= 1
     code, _, err = run("convert", "onken", tmp_path / "none.mat", tmp_path / "o.npz")

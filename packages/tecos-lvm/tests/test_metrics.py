@@ -43,7 +43,9 @@ def test_identical_trains_are_at_distance_zero_not_nan() -> None:
     assert metrics.van_rossum(a, a, 100.0) == 0.0
 
 
-@pytest.mark.parametrize(("q", "value"), [(0.005, 1.5875), (0.02, 3.35), (0.1, 5.25), (0.5, 9.75), (0, 1), (np.inf, 15)])
+@pytest.mark.parametrize(
+    ("q", "value"), [(0.005, 1.5875), (0.02, 3.35), (0.1, 5.25), (0.5, 9.75), (0, 1), (np.inf, 15)]
+)
 def test_victor_purpura_known(q: float, value: float) -> None:
     assert metrics.victor_purpura(A, B, q) == pytest.approx(value, abs=1e-12)
 
@@ -117,7 +119,9 @@ def test_psp_and_mmd_by_hand() -> None:
 def test_unbiased_mmd_is_zero_on_average_for_equal_laws() -> None:
     g = torch.Generator().manual_seed(0)
     x = (torch.rand(2000, 2, 20, 3, generator=g, dtype=torch.float64) < 0.2).double()
-    values = torch.stack([metrics.mmd(pair[:2].reshape(2, 20, 3), other) for pair, other in zip(x[:1000], x[1000:], strict=True)])
+    values = torch.stack(
+        [metrics.mmd(pair[:2].reshape(2, 20, 3), other) for pair, other in zip(x[:1000], x[1000:], strict=True)]
+    )
     error = values.std(0) / len(values) ** 0.5
     assert (values.mean(0).abs() < 4 * error).all()
 
@@ -147,7 +151,8 @@ def test_undefined_is_nan_never_zero() -> None:
     y[:, ::7, 1] = 1
     y[1:, 3, 1] = 1
     for values in (metrics.autocorrelogram(y, 3)[:, 0], metrics.isi_ks(y, y), metrics.isi_histogram(y)[:, 0],
-                   metrics.pearson(y[0].astype(float), y[1].astype(float)), metrics.bits_per_spike([0, -1], y, [0.1, 0.1]),
+                   metrics.pearson(y[0].astype(float), y[1].astype(float)),
+                   metrics.bits_per_spike([0, -1], y, [0.1, 0.1]),
                    metrics.split_half(y, 5.0)):  # fmt: skip
         assert np.isnan(values[0])
         assert np.isfinite(values[1])

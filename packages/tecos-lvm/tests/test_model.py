@@ -1,4 +1,4 @@
-"""Laws of the model: causality, pieces equal the whole, two forms of the loop, exact likelihood, no size grows with T."""
+"""Laws of the model: causality, pieces equal the whole, two forms of the loop, exact likelihood."""
 
 from __future__ import annotations
 
@@ -255,7 +255,10 @@ def test_bad_input(model: TeCoSLVM) -> None:
         (lambda: make(output="lif").log_likelihood(x[0], np.zeros((1, 12, 5))), "no likelihood"),
         (lambda: model.standardise(np.zeros((4, 3, 4))), "constant"),
         (lambda: fit(model, SpikeDataset(np.zeros((1, 300, 5)), 10.0)), "no stimulus"),
-        (lambda: fit(model, SpikeDataset(np.zeros((1, 50, 5)), 10.0, np.ones((50, 3, 4)).cumsum(0))), "do not fit into 50"),
+        (
+            lambda: fit(model, SpikeDataset(np.zeros((1, 50, 5)), 10.0, np.ones((50, 3, 4)).cumsum(0))),
+            "do not fit into 50",
+        ),
         (lambda: fit(make(), SpikeDataset(np.zeros((1, 300, 4)), 10.0, np.ones((300, 3, 4)).cumsum(0))), "4 neurons"),
     ]
     for call, match in cases:

@@ -92,5 +92,5 @@ def test_truncated_matlab_file(spk_data: Find, tmp_path: Path, share: float) -> 
     whole = spk_data("retina/Movie1Exp1.mat").read_bytes()
     path = tmp_path / "cut.mat"
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match="cut.mat"):
+    with pytest.raises(ValueError, match=r"cut\.mat"):
         load_onken(path)

@@ -48,7 +48,10 @@ def fit(
     config = TrainConfig(steps=steps, weight_decay=weight_decay, seed=seed)
     result = run(model, data, None if val is None else load_npz(val), config=config, run_dir=out)
     model.save_pretrained(out / "model")
-    _say({"steps": result.steps, "seconds": result.seconds, "score": result.best_score, "model": str(out / "model")}, as_json)
+    _say(
+        {"steps": result.steps, "seconds": result.seconds, "score": result.best_score, "model": str(out / "model")},
+        as_json,
+    )
 
 
 @app.command()
@@ -108,7 +111,9 @@ def convert(
     recording = load_onken(source, frames=stimulus) if kind == "onken" else load_nwb(source, stimulus=stimulus)
     data = recording.bin(dt)
     save_npz(out, data)
-    _say({"trials": data.n_trials, "bins": data.n_bins, "neurons": data.n_neurons, "silent": list(data.silent)}, as_json)
+    _say(
+        {"trials": data.n_trials, "bins": data.n_bins, "neurons": data.n_neurons, "silent": list(data.silent)}, as_json
+    )
 
 
 def main() -> None:

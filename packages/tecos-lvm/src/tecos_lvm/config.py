@@ -51,7 +51,9 @@ class TeCoSConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stimulus_shape", tuple(int(n) for n in self.stimulus_shape))
         if not self.stimulus_shape or min(self.stimulus_shape) < 1:
-            raise ValueError(f"stimulus_shape={self.stimulus_shape} given; expected the shape of one frame, e.g. (24, 24)")
+            raise ValueError(
+                f"stimulus_shape={self.stimulus_shape} given; expected the shape of one frame, e.g. (24, 24)"
+            )
         for name in ("n_neurons", "feature_dim", "hidden_dim", "latent_dim", "coder_dim", "decoder_dim"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:

@@ -40,9 +40,15 @@ class Conv(nn.Module):
         super().__init__()
         self.shape = shape if len(shape) == 3 else (1, *shape)
         if len(self.shape) != 3 or min(self.shape[1:]) < 15:
-            raise ValueError(f"stimulus_shape={shape} given; encoder='conv' needs frames (H, W) or (C, H, W) of >= 15 px")
+            raise ValueError(
+                f"stimulus_shape={shape} given; encoder='conv' needs frames (H, W) or (C, H, W) of >= 15 px"
+            )
         self.body = nn.Sequential(
-            nn.Conv2d(self.shape[0], 16, 7, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 5, stride=2), nn.ReLU(), nn.Flatten()
+            nn.Conv2d(self.shape[0], 16, 7, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 5, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
         )
         sides = [((n - 7) // 2 + 1 - 5) // 2 + 1 for n in self.shape[1:]]
         self.read = gain_linear(32 * sides[0] * sides[1], n_out)

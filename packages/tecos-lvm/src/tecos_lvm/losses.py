@@ -27,7 +27,8 @@ def spike_nll(potential: Tensor, spikes: Tensor, sigma: float) -> Tensor:
     Exact when the potential was reset by these same spikes (``y_teacher``).
     """
     q = ((potential - THRESHOLD) / sigma).clamp(-LIMIT, LIMIT)
-    return -torch.special.log_ndtr(torch.where(spikes > 0, q, -q))
+    log_p: Tensor = torch.special.log_ndtr(torch.where(spikes > 0, q, -q))
+    return -log_p
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from spk_neurons import functional as F
-from spk_neurons.noise import Gaussian
 from torch import Tensor, nn
 
+from spk_neurons import functional as F
+from spk_neurons.noise import Gaussian
 from tecos_lvm._checks import Array, binary, finite_stimulus
 from tecos_lvm.config import TeCoSConfig
 from tecos_lvm.features import gain_linear, make_features
@@ -141,12 +141,16 @@ class TeCoSLVM(nn.Module):
             x = torch.as_tensor(np.asarray(finite_stimulus(x)))
         shape = self.config.stimulus_shape
         if x.dim() != 2 + len(shape) or tuple(x.shape[2:]) != shape:
-            raise ValueError(f"the stimulus has shape {tuple(x.shape)}; expected [batch, bins, {', '.join(map(str, shape))}]")
+            raise ValueError(
+                f"the stimulus has shape {tuple(x.shape)}; expected [batch, bins, {', '.join(map(str, shape))}]"
+            )
         x = x.to(device=self.mean.device, dtype=self.mean.dtype)
         if not bool(torch.isfinite(x).all()):
             frame = int((~torch.isfinite(x)).flatten(2).any(2).any(0).to(torch.uint8).argmax())
-            raise ValueError(f"the stimulus of shape {tuple(x.shape)} has nan or inf, first in bin {frame}; fill or cut it")
-        return x.flatten(2)
+            raise ValueError(
+                f"the stimulus of shape {tuple(x.shape)} has nan or inf, first in bin {frame}; fill or cut it"
+            )
+        return x.flatten(2)  # type: ignore[no-any-return]
 
     def _state(self, state: TeCoSState | None, batch: int) -> TeCoSState:
         if state is None:
@@ -214,7 +218,7 @@ class TeCoSLVM(nn.Module):
         noise = torch.zeros(steps, rows, self._noise_width, dtype=flat.dtype, device=flat.device)
         if sample:
             noise.normal_(generator=generator)
-        eps_z, eps_e, eps_d, eps_p, eps_y, _ = noise.split(
+        eps_z, eps_e, eps_d, eps_p, eps_y, _ = noise.split(  # type: ignore[no-untyped-call]
             [c.latent_dim, c.coder_dim, c.decoder_dim, c.coder_dim, c.n_neurons,
              self._noise_width - c.latent_dim - 2 * c.coder_dim - c.decoder_dim - c.n_neurons], dim=-1
         )  # fmt: skip
@@ -266,7 +270,9 @@ class TeCoSLVM(nn.Module):
 
     def _hidden(self, current: Tensor, eps: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Spiking layer of the decoder and the prior: decay 0.5, hard reset, gradient by the noise's density."""
-        s, out = F.noisy_lif(current.contiguous(), v.detach(), noise=_Given(self.config.sigma, eps), tau=2.0, return_state=True)
+        s, out = F.noisy_lif(
+            current.contiguous(), v.detach(), noise=_Given(self.config.sigma, eps), tau=2.0, return_state=True
+        )
         return s, out.state.v
 
     def _output(self, current: Tensor, eps: Tensor, v: Tensor, teacher: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -292,7 +298,12 @@ class TeCoSLVM(nn.Module):
 
     @torch.no_grad()
     def step(
-        self, x_t: Any, state: TeCoSState | None = None, *, sample: bool = True, generator: torch.Generator | None = None
+        self,
+        x_t: Any,
+        state: TeCoSState | None = None,
+        *,
+        sample: bool = True,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, TeCoSState]:
         """One frame in, one bin of spikes out: real time.
 
@@ -386,7 +397,9 @@ class TeCoSLVM(nn.Module):
         from tecos_lvm.datasets.files import write_bytes
 
         if self.config.encoder == "custom":
-            raise ValueError("a model with your own features cannot be rebuilt from a file; save its state_dict yourself")
+            raise ValueError(
+                "a model with your own features cannot be rebuilt from a file; save its state_dict yourself"
+            )
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}

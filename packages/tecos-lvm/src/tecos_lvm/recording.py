@@ -73,7 +73,7 @@ class SpikeDataset:
     @property
     def psth(self) -> Floats:
         """Share of trials with a spike, [T, N]."""
-        return self.spikes.mean(axis=0, dtype=np.float64)
+        return self.spikes.mean(axis=0, dtype=np.float64)  # type: ignore[no-any-return]
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -95,7 +95,9 @@ class SpikeDataset:
     def interleave(self, parts: int = 2) -> tuple[SpikeDataset, ...]:
         """Trials dealt out in turn: 0, parts, 2 parts, ... to the first. Slow drift then touches every part alike."""
         if not 2 <= parts <= self.n_trials:
-            raise ValueError(f"{self.n_trials} trial(s) cannot be dealt to {parts} parts; use 2 to the number of trials")
+            raise ValueError(
+                f"{self.n_trials} trial(s) cannot be dealt to {parts} parts; use 2 to the number of trials"
+            )
         return tuple(self.trials(slice(part, None, parts)) for part in range(parts))
 
     def segments(self, *shares: float) -> tuple[SpikeDataset, ...]:
@@ -109,9 +111,7 @@ class SpikeDataset:
     def event_times(self) -> list[list[Floats]]:
         """Bin centres of the spikes in ms, [neuron][trial]."""
         centres = (np.arange(self.n_bins) + 0.5) * self.dt_ms
-        return [
-            [centres[self.spikes[r, :, n] > 0] for r in range(self.n_trials)] for n in range(self.n_neurons)
-        ]
+        return [[centres[self.spikes[r, :, n] > 0] for r in range(self.n_trials)] for n in range(self.n_neurons)]  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,7 @@ class Recording:
     def __post_init__(self) -> None:
         positive("duration_ms", self.duration_ms, unit=", the length of a trial in milliseconds")
         trains = [
-            [
-                spike_times(train, f"neuron {n}, trial {r}", self.duration_ms)
-                for r, train in enumerate(trials)
-            ]
+            [spike_times(train, f"neuron {n}, trial {r}", self.duration_ms) for r, train in enumerate(trials)]
             for n, trials in enumerate(self.spike_times)
         ]
         counts = {len(trials) for trials in trains}
@@ -160,7 +157,9 @@ class Recording:
                 raise ValueError(f"{len(frames)} frames given without frame_times_ms, the time at which each appears")
             times = np.asarray(self.frame_times_ms, dtype=np.float64)
             if times.shape != (len(frames),):
-                raise ValueError(f"frame_times_ms has shape {times.shape}; expected one time for each of {len(frames)} frames")
+                raise ValueError(
+                    f"frame_times_ms has shape {times.shape}; expected one time for each of {len(frames)} frames"
+                )
             if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
                 raise ValueError("frame_times_ms must be finite and ascending")
             object.__setattr__(self, "stimulus", frames)
@@ -191,7 +190,9 @@ class Recording:
         for n, trials in enumerate(self.spike_times):
             for r, train in enumerate(trials):
                 place = np.floor(train / dt_ms + 1e-9).astype(np.int64)
-                place[train >= n_bins * dt_ms - 1e-9] = n_bins if self.duration_ms > n_bins * dt_ms + 1e-6 else n_bins - 1
+                place[train >= n_bins * dt_ms - 1e-9] = (
+                    n_bins if self.duration_ms > n_bins * dt_ms + 1e-6 else n_bins - 1
+                )
                 np.add.at(out[r, :, n], place[place < n_bins], 1)
         return out
 

@@ -40,7 +40,7 @@ class Unrolled(NamedTuple):
 
 def escape(u: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """Spikes [u + sigma noise >= 1]; the gradient is that of their probability, the noise's density at u - 1."""
-    p = torch.special.ndtr((u - THRESHOLD) / sigma)
+    p: Tensor = torch.special.ndtr((u - THRESHOLD) / sigma)
     fired = (u.detach() + sigma * noise >= THRESHOLD).to(u.dtype)
     return fired + (p - p.detach())
 
@@ -55,7 +55,10 @@ def run_reference(
         eps_o, eps_z: standard normal draws [T, B, E] and [T, B, Z]; zeros for deterministic units.
         v0: encoder's potential after the last reset, [B, E]. m0: memory's state.
     """
-    hs, zs, means, logvars = [], [], [], []
+    hs: list[Tensor] = []
+    zs: list[Tensor] = []
+    means: list[Tensor] = []
+    logvars: list[Tensor] = []
     v, state = v0, m0
     for t in range(len(f_q)):
         h = memory.read(state)
@@ -68,7 +71,7 @@ def run_reference(
         state = memory.step(f_m[t] + coder.w_z(z), state)
         for row, x in zip((hs, zs, means, logvars), (h, z, mean, logvar), strict=True):
             row.append(x)
-    return Unrolled(*(torch.stack(row) for row in (hs, zs, means, logvars)), v, state)
+    return Unrolled(torch.stack(hs), torch.stack(zs), torch.stack(means), torch.stack(logvars), v, state)
 
 
 class _Cascade(torch.autograd.Function):
@@ -82,7 +85,7 @@ class _Cascade(torch.autograd.Function):
         tensors = (f_q, f_m, eps_o, eps_z, w_h.T, w_q.T, c_q, w_z.T, a, a2)
         arrays = [x.detach().contiguous().numpy() for x in tensors]
         states = [x.detach().contiguous().numpy() for x in (v0, m0, m1)]
-        out = cascade.forward(*arrays, DECAY, THRESHOLD, sigma, *LOGVAR, *states)
+        out = cascade.forward(*arrays, DECAY, THRESHOLD, sigma, *LOGVAR, *states)  # type: ignore[arg-type,call-arg]
         pot, spk, stats, z, drive, v, w, h, rstd, post = out
         ctx.kept = (pot, spk, stats, drive, v, w, h, rstd, arrays[3], z)
         ctx.sigma = sigma
@@ -91,7 +94,13 @@ class _Cascade(torch.autograd.Function):
         last = [torch.from_numpy(x.copy()) for x in (post, v[-1], w[-1])]
         ctx.mark_non_differentiable(*last)
         found = torch.from_numpy(stats)
-        return (torch.from_numpy(h[:-1]), torch.from_numpy(z), found[..., :n_z].clone(), found[..., n_z:].clone(), *last)
+        return (
+            torch.from_numpy(h[:-1]),
+            torch.from_numpy(z),
+            found[..., :n_z].clone(),
+            found[..., n_z:].clone(),
+            *last,
+        )
 
     @staticmethod
     def backward(ctx: Any, g_h: Tensor, g_z: Tensor, g_mean: Tensor, g_raw: Tensor, *_: Any) -> Any:
@@ -103,7 +112,7 @@ class _Cascade(torch.autograd.Function):
         weights = [x.detach().contiguous().numpy() for x in (w_h, w_q, w_z, a, a2)]
         g_f, g_s, g_m, g_a, g_a2 = (
             torch.from_numpy(x)
-            for x in cascade.backward(
+            for x in cascade.backward(  # type: ignore[call-arg]
                 g_h.contiguous().numpy(), g_z.contiguous().numpy(), g_stats, pot, spk, stats, drive, v, w, h, rstd,
                 eps_z, *weights, DECAY, THRESHOLD, ctx.sigma, *LOGVAR,
             )

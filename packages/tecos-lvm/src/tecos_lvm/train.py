@@ -116,7 +116,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         found = torch.load(path, weights_only=True)
     except Exception as problem:
-        raise ValueError(f"{path} is not a readable checkpoint ({type(problem).__name__}); remove it to start anew") from None
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(problem).__name__}); remove it to start anew"
+        ) from None
     if not isinstance(found, dict) or found.get("schema") != 1:
         raise ValueError(f"{path} is not a checkpoint of this version; remove it to start anew")
     return found
@@ -154,7 +156,9 @@ def fit(
     if loss.nll and not noisy:
         raise ValueError("a deterministic output has no likelihood; use TeCoSLoss(nll=0, mmd=1)")
     if loss.mmd and config.n_samples < 2:
-        raise ValueError(f"n_samples={config.n_samples} given; the unbiased MMD compares samples, so 2 or more are needed")
+        raise ValueError(
+            f"n_samples={config.n_samples} given; the unbiased MMD compares samples, so 2 or more are needed"
+        )
     stimulus = _stimulus(train)
     if train.n_neurons != model.config.n_neurons or train.dt_ms != model.config.dt_ms:
         raise ValueError(
@@ -163,7 +167,9 @@ def fit(
         )
     clip, burn = (int(round(s * 1000 / train.dt_ms)) for s in (config.clip_s, config.burn_in_s))
     if clip > train.n_bins or clip <= burn:
-        raise ValueError(f"clips of {clip} bins, {burn} of burn-in, do not fit into {train.n_bins} bins of training data")
+        raise ValueError(
+            f"clips of {clip} bins, {burn} of burn-in, do not fit into {train.n_bins} bins of training data"
+        )
     device = model.mean.device
     null_p = train.spikes.mean(axis=(0, 1))
     frames = torch.as_tensor(np.ascontiguousarray(stimulus))

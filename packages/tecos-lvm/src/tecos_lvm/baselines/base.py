@@ -98,7 +98,7 @@ class Baseline(nn.Module):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         best, kept = float("-inf"), None
         for _ in range(self.epochs):
-            for order in torch.randperm(bins).split(self.batch):
+            for order in torch.randperm(bins).split(self.batch):  # type: ignore[no-untyped-call]
                 trial, index = order // train.n_bins, order % train.n_bins
                 before = None
                 if self.lags:
@@ -135,7 +135,7 @@ class Baseline(nn.Module):
             return self._free(stimulus, n_samples, seed)[1]
         padded = self._prepare(stimulus)
         index = torch.arange(len(padded) - self.window + 1)
-        rows = [self.probability(self._windows(padded, part), None) for part in index.split(4096)]
+        rows = [self.probability(self._windows(padded, part), None) for part in index.split(4096)]  # type: ignore[no-untyped-call]
         return torch.cat(rows).double().numpy()
 
     def predict_rate(self, stimulus: Any, n_samples: int = 20, *, seed: int = 0) -> Array:
@@ -160,7 +160,7 @@ class Baseline(nn.Module):
         padded = self._prepare(stimulus)
         past = torch.cat([torch.zeros(len(y), max(self.lags, 1), self.n_neurons, dtype=torch.uint8), y], dim=1)
         total = torch.zeros(self.n_neurons, dtype=torch.float64)
-        for index in torch.arange(y.shape[1]).split(4096):
+        for index in torch.arange(y.shape[1]).split(4096):  # type: ignore[no-untyped-call]
             windows = self._windows(padded, index)
             for r in range(len(y)):
                 before = past[r][index[:, None] + torch.arange(self.lags)].float() if self.lags else None

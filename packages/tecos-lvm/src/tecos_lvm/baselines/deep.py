@@ -20,7 +20,9 @@ class CNN(Baseline):
         channels: of the two layers. kernel: their side in pixels. hidden: see :class:`CRNN`. others: :class:`Baseline`.
     """
 
-    def __init__(self, *, channels: tuple[int, int] = (16, 16), kernel: int = 5, window: int = 20, **options: Any) -> None:
+    def __init__(
+        self, *, channels: tuple[int, int] = (16, 16), kernel: int = 5, window: int = 20, **options: Any
+    ) -> None:
         super().__init__(window=window, **options)
         self.channels, self.kernel = channels, kernel
 
@@ -45,7 +47,7 @@ class CNN(Baseline):
         self.scale_log = nn.Parameter((rate / F.softplus(torch.tensor(-1.0))).log())
 
     def drive(self, windows: Tensor) -> Tensor:
-        images = windows.unflatten(-1, self.shape[-2:])
+        images = windows.unflatten(-1, self.shape[-2:])  # type: ignore[no-untyped-call]
         return self.scale_log.exp() * F.softplus(self.read(self.body(images)))
 
 
@@ -68,7 +70,7 @@ class CRNN(CNN):
         self._head(self.hidden, p_spike)
 
     def drive(self, windows: Tensor) -> Tensor:
-        images = windows.flatten(0, 1).unflatten(-1, self.shape[-2:])[:, None]
+        images = windows.flatten(0, 1).unflatten(-1, self.shape[-2:])[:, None]  # type: ignore[no-untyped-call]
         f = self.squeeze(self.body(images)).unflatten(0, windows.shape[:2])
         last = self.cell(f)[0][:, -1]
         return self.scale_log.exp() * F.softplus(self.read(last))

@@ -50,7 +50,7 @@ class LNModel(Baseline):
         """w x, [B, N]."""
         if self.rank is None:
             return windows.flatten(1) @ self.filter.flatten(1).T
-        projected = (windows @ self.space.T).unflatten(-1, (-1, self.rank))  # [B, window, N, rank]
+        projected = (windows @ self.space.T).unflatten(-1, (-1, self.rank))  # [B, window, N, rank]  # type: ignore[no-untyped-call]
         return torch.einsum("bwnr,nrw->bn", projected, self.time)
 
     def link(self, drive: Tensor) -> Tensor:
@@ -77,6 +77,8 @@ class PoissonGLM(LNModel):
             raise ValueError(f"history_bins={history_bins} given; it must be >= 1 (an LNModel has none)")
         self.history_bins, self.coupling = history_bins, coupling
 
+    mask: Tensor
+
     @property
     def lags(self) -> int:
         return self.history_bins
@@ -85,7 +87,8 @@ class PoissonGLM(LNModel):
         super().build(n_in, p_spike)
         n = len(p_spike)
         self.kernel = nn.Parameter(torch.zeros(n, n, self.history_bins))
-        self.register_buffer("mask", torch.ones(n, n, 1) if self.coupling else torch.eye(n)[..., None])
+        mask = torch.ones(n, n, 1) if self.coupling else torch.eye(n)[..., None]
+        self.register_buffer("mask", mask)
 
     def history(self, past: Tensor) -> Tensor:
         return torch.einsum("blm,nml->bn", past, self.kernel * self.mask)
@@ -98,7 +101,7 @@ class PoissonGLM(LNModel):
         padded = self._prepare(stimulus)
         steps = len(padded) - self.window + 1
         generator = torch.Generator().manual_seed(seed)
-        rows = [self.linear(self._windows(padded, part)) for part in torch.arange(steps).split(4096)]
+        rows = [self.linear(self._windows(padded, part)) for part in torch.arange(steps).split(4096)]  # type: ignore[no-untyped-call]
         drive = torch.cat(rows)
         kernel = (self.kernel * self.mask).permute(2, 1, 0).flatten(0, 1)  # [lags * N, N]
         spikes = np.empty((n, steps, self.n_neurons), dtype=np.uint8)

@@ -56,7 +56,7 @@ def save_npz(path: str | Path, data: SpikeDataset) -> None:
     }
     if data.stimulus is not None:
         arrays["stimulus"] = data.stimulus
-    write_bytes(path, lambda file: np.savez_compressed(file, **arrays))
+    write_bytes(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def load_npz(path: str | Path) -> SpikeDataset:

@@ -40,7 +40,9 @@ def _open(path: str | Path) -> Iterator[Any]:
 
 def _need(group: Any, name: str, path: str | Path, why: str) -> Any:
     if name not in group:
-        raise ValueError(f"{path} has no {group.name.rstrip('/')}/{name}; {why}. There: {', '.join(group) or 'nothing'}")
+        raise ValueError(
+            f"{path} has no {group.name.rstrip('/')}/{name}; {why}. There: {', '.join(group) or 'nothing'}"
+        )
     return group[name]
 
 
@@ -95,7 +97,9 @@ def _intervals(file: Any, trials: str | None, path: str | Path, times: Array) ->
         starts = np.asarray(_need(table, "start_time", path, "intervals need it")[()], dtype=np.float64)
         stops = np.asarray(_need(table, "stop_time", path, "intervals need it")[()], dtype=np.float64)
         if len(starts) == 0 or len(starts) != len(stops) or (stops <= starts).any():
-            raise ValueError(f"{path}: intervals/{trials} has {len(starts)} starts and {len(stops)} stops that do not fit")
+            raise ValueError(
+                f"{path}: intervals/{trials} has {len(starts)} starts and {len(stops)} stops that do not fit"
+            )
         return starts, stops
     if trials not in (None, "trials"):
         raise ValueError(f"{path} has no intervals/{trials}; pass trials=None to take the session as one trial")
@@ -104,7 +108,9 @@ def _intervals(file: Any, trials: str | None, path: str | Path, times: Array) ->
 
 
 def _frames(file: Any, name: str, path: str | Path) -> tuple[Array, Array]:
-    shown = _need(_need(file, "stimulus", path, "no stimulus was stored"), "presentation", path, "no stimulus was shown")
+    shown = _need(
+        _need(file, "stimulus", path, "no stimulus was stored"), "presentation", path, "no stimulus was shown"
+    )
     series = _need(shown, name, path, "choose one of its series")
     data = series["data"][()] if "data" in series else np.zeros(0)
     if "external_file" in series or data.size == 0:

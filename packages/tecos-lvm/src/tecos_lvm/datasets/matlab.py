@@ -83,7 +83,8 @@ def load_onken(
     if isinstance(spikes.flat[0], np.ndarray) and spikes.flat[0].dtype == object:
         raise ValueError(f"{path} holds {spikes.size} stimuli, not one movie; use load_onken_images")
     meta = {"source": "doi:10.5061/dryad.4ch10", "file": Path(path).name, "stimulus_id": stimulus_id}
-    stimulus, times = None, None
+    stimulus: Array | None = None
+    times: Array | None = None
     if frames is not None:
         from tecos_lvm.datasets.files import read_frames
 

@@ -9,8 +9,8 @@ from tecos_lvm.datasets.synthetic import (
     SyntheticRetina,
     Truth,
     biphasic,
-    fingerprint,
     filtered,
+    fingerprint,
     gaussian,
     lengths,
     spike_trials,
@@ -112,7 +112,9 @@ def make_nonlinear_retina(
     truth = Truth(rates, units.sum(axis=1), temporal)
     trials = {"train": 1, "val": val_trials, "test": test_trials}
     parts = {
-        name: SpikeDataset(spike_trials(rates[name], trials[name], dt_ms, rng, truth), dt_ms, movies[name], meta=settings)
+        name: SpikeDataset(
+            spike_trials(rates[name], trials[name], dt_ms, rng, truth), dt_ms, movies[name], meta=settings
+        )
         for name in bins
     }
     return SyntheticRetina(

@@ -200,7 +200,9 @@ def make_retina(
     truth = Truth(rates, spatial, temporal)
     trials = {"train": 1, "val": val_trials, "test": test_trials}
     parts = {
-        name: SpikeDataset(spike_trials(rates[name], trials[name], dt_ms, rng, truth), dt_ms, movies[name], meta=settings)
+        name: SpikeDataset(
+            spike_trials(rates[name], trials[name], dt_ms, rng, truth), dt_ms, movies[name], meta=settings
+        )
         for name in bins
     }
     return SyntheticRetina(

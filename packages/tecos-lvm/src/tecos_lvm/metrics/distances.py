@@ -76,7 +76,7 @@ def victor_purpura(a: Any, b: Any, q_per_ms: float) -> float:
 
 def _pyspike() -> Any:
     try:
-        import pyspike
+        import pyspike  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise ImportError("ISI and SPIKE distances need PySpike: pip install 'tecos-lvm[spike]'") from None
     return pyspike

@@ -27,7 +27,7 @@ def psp(spikes: Tensor, tau: float, state: Tensor | None = None) -> Tensor:
 
     time_first = spikes.movedim(-2, 0)
     start = None if state is None else state
-    return F.li(time_first.contiguous(), start, decay=1 - 1 / tau, gain=1 / tau).movedim(0, -2)
+    return F.li(time_first.contiguous(), start, decay=1 - 1 / tau, gain=1 / tau).movedim(0, -2)  # type: ignore[no-any-return]
 
 
 def mmd(
@@ -84,4 +84,4 @@ def van_rossum_binned(a: Tensor, b: Tensor, *, tau_ms: float, dt_ms: float) -> T
     d = (a - b).movedim(-2, 0).contiguous()
     trace = F.li(d, None, decay=decay, gain=1.0)
     square = (2 * d * trace - d.square()).sum(0)
-    return square.clamp_min(0).sqrt()
+    return square.clamp_min(0).sqrt()  # type: ignore[no-any-return]

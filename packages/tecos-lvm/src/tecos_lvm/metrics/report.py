@@ -41,7 +41,8 @@ class SpikeReport:
         rng = np.random.default_rng(seed)
         rate = (rng.random((len(other), *other.shape[1:])) < other.mean(axis=0)).astype(np.uint8)
         self.per_neuron = {
-            name: self._against(trials, reference) for name, trials in (("real", other), ("model", model), ("rate", rate))
+            name: self._against(trials, reference)
+            for name, trials in (("real", other), ("model", model), ("rate", rate))
         }
         ids = neuron_ids or tuple(str(n) for n in range(real.shape[2]))
         self.silent = tuple(ids[n] for n in np.flatnonzero(real.sum(axis=(0, 1)) == 0))
@@ -71,7 +72,8 @@ class SpikeReport:
         found = self.summary()
         lines = [f"{'':<22}{'real':>10}{'model':>10}{'rate':>10}"]
         lines += [
-            f"{m:<22}" + "".join(f"{found[name][m]:>10.4f}" for name in ("real", "model", "rate")) for m in self.MEASURES
+            f"{m:<22}" + "".join(f"{found[name][m]:>10.4f}" for name in ("real", "model", "rate"))
+            for m in self.MEASURES
         ]
         if self.silent:
             lines.append(f"no spike in the recording: neurons {', '.join(self.silent)}")
@@ -80,6 +82,7 @@ class SpikeReport:
     def to_json(self) -> str:
         """Summary and silent neurons; null where there is no value."""
         found = {
-            name: {m: v if np.isfinite(v) else None for m, v in measures.items()} for name, measures in self.summary().items()
+            name: {m: v if np.isfinite(v) else None for m, v in measures.items()}
+            for name, measures in self.summary().items()
         }
         return json.dumps({"measures": found, "silent": list(self.silent)})
