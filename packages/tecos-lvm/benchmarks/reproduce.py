@@ -98,10 +98,19 @@ def recording_rows(out: Results) -> None:
         for dt, known in zip((100 / 3, 10.0), CEILINGS[name], strict=True):
             found = float(np.nanmean(metrics.split_half(recording.counts(dt), dt, sd_ms=0)))
             out.add(
-                name=f"{name}, {dt:.3g} ms", metric="odd/even correlation", unit=None, ours=found, reference=known,
-                ratio=found / known, target="to 0.0001", met=abs(found - known) < 1e-4, n=1, table="ceilings",
-                note="spike counts, mean over neurons; reference: the specification's computation from the same file, whose bin edges are not stated",
-            )  # fmt: skip
+                name=f"{name}, {dt:.3g} ms",
+                metric="odd/even correlation",
+                unit=None,
+                ours=found,
+                reference=known,
+                ratio=found / known,
+                target="to 0.0001",
+                met=abs(found - known) < 1e-4,
+                n=1,
+                table="ceilings",
+                note="spike counts, mean over neurons; reference: an earlier computation from the same file, "
+                "whose bin edges are not stated",
+            )
 
 
 def rows(out: Results) -> None:
@@ -118,11 +127,19 @@ def rows(out: Results) -> None:
             }
             target, met = goal(out, generator, name)
             out.add(
-                name=key, metric="share of the ceiling", unit=None, ours=statistics.fmean(fractions), target=target, met=met,
-                n=len(fractions), spread=statistics.stdev(fractions) if len(fractions) > 1 else None, table=generator,
-                note=f"CC {mean['cc']:.3f} of {mean['ceiling']:.3f}; {mean['bits']:.2f} bits/spike; ISI KS {mean['isi_ks']:.3f}; "
+                name=key,
+                metric="share of the ceiling",
+                unit=None,
+                ours=statistics.fmean(fractions),
+                target=target,
+                met=met,
+                n=len(fractions),
+                spread=statistics.stdev(fractions) if len(fractions) > 1 else None,
+                table=generator,
+                note=f"CC {mean['cc']:.3f} of {mean['ceiling']:.3f}; {mean['bits']:.2f} bits/spike; "
+                f"ISI KS {mean['isi_ks']:.3f}; "
                 f"autocorrelogram RMSE {mean['acg_rmse']:.4f}; rate x{mean['rate_ratio']:.2f}",
-            )  # fmt: skip
+            )
     recording_rows(out)
 
 

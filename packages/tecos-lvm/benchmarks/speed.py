@@ -56,11 +56,18 @@ def distances(out: Results) -> None:
         pairs = [(clock(ours), clock(theirs)) for _ in range(7)]
         mine, peer = (statistics.median(column) for column in zip(*pairs, strict=True))
         out.add(
-            name=f"{name}, one neuron of Movie1Exp2, 30 trials", metric="all pairs", unit="ms", ours=1000 * mine,
-            peer=("elephant", 1000 * peer), ratio=peer / mine, target=f">= {target}", met=peer / mine >= target and difference < 1e-6,
-            n=7, spread=1000 * statistics.stdev([a for a, _ in pairs]),
+            name=f"{name}, one neuron of Movie1Exp2, 30 trials",
+            metric="all pairs",
+            unit="ms",
+            ours=1000 * mine,
+            peer=("elephant", 1000 * peer),
+            ratio=peer / mine,
+            target=f">= {target} on the whole recording",
+            met=None,
+            n=7,
+            spread=1000 * statistics.stdev([a for a, _ in pairs]),
             note=f"one neuron of 49, {sum(map(len, trains))} spikes; largest difference {difference:.1e}",
-        )  # fmt: skip
+        )
 
 
 def stream(out: Results) -> None:
@@ -75,9 +82,17 @@ def stream(out: Results) -> None:
         times.append(time.perf_counter() - start)
     value = 1000 * statistics.median(times)
     out.add(
-        name="one frame, 24 x 24, 50 neurons", metric="latency", unit="ms", ours=value, ratio=1 / value, target="<= 1 ms",
-        met=value <= 1, n=300, spread=1000 * statistics.stdev(times), note="median of 300 steps; the ratio is to 1 ms",
-    )  # fmt: skip
+        name="one frame, 24 x 24, 50 neurons",
+        metric="latency",
+        unit="ms",
+        ours=value,
+        ratio=1 / value,
+        target="<= 1 ms",
+        met=value <= 1,
+        n=300,
+        spread=1000 * statistics.stdev(times),
+        note="median of 300 steps; the ratio is to 1 ms",
+    )
 
 
 def generate(out: Results) -> None:
@@ -87,10 +102,17 @@ def generate(out: Results) -> None:
     times = [clock(lambda: model.generate(movie, 30)) for _ in range(7)]
     ratio = 2.0 / statistics.median(times)
     out.add(
-        name="50 neurons x 30 trials at 5 ms", metric="generation over real time", unit="s", ours=statistics.median(times),
-        ratio=ratio, target=">= 100", met=ratio >= 100, n=7, spread=statistics.stdev(times),
+        name="50 neurons x 30 trials at 5 ms",
+        metric="generation over real time",
+        unit="s",
+        ours=statistics.median(times),
+        ratio=ratio,
+        target=">= 100",
+        met=ratio >= 100,
+        n=7,
+        spread=statistics.stdev(times),
         note=f"2 s of movie, 30 trials at once; counted per trial {30 * ratio:.0f} times real time",
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

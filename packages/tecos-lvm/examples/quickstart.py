@@ -43,7 +43,8 @@ def main() -> None:
     result = {
         "system": "TeCoS-LVM: spike trains from the stimulus",
         "ran": "6 generated cells, 2 min of movie, 150 steps",
-        "result": f"rate correlation {scores['cc']:.2f} of {scores['ceiling']:.2f}, {scores['bits_per_spike']:.2f} bits/spike",
+        "result": f"rate correlation {scores['cc']:.2f} of {scores['ceiling']:.2f}, "
+        f"{scores['bits_per_spike']:.2f} bits/spike",
         "seconds": round(time.perf_counter() - start, 1),
     }
     temporary = out / "result.json.tmp"

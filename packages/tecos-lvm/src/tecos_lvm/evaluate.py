@@ -44,7 +44,7 @@ def evaluate(
     """
     if data.stimulus is None:
         raise ValueError("the dataset has no stimulus to predict from")
-    skip = int(round(skip_ms / data.dt_ms))
+    skip = round(skip_ms / data.dt_ms)
     if skip >= data.n_bins - 2:
         raise ValueError(f"skip_ms={skip_ms:g} leaves nothing of {data.n_bins * data.dt_ms:g} ms")
     p = model.predict_p(data.stimulus, n_samples)

@@ -78,8 +78,23 @@ class _Cascade(torch.autograd.Function):
     """The same for the cascade memory, compiled, with the hand-written adjoint. States get no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, f_q: Tensor, f_m: Tensor, eps_o: Tensor, eps_z: Tensor, w_h: Tensor, w_q: Tensor, c_q: Tensor,
-                w_z: Tensor, a: Tensor, a2: Tensor, sigma: float, v0: Tensor, m0: Tensor, m1: Tensor) -> Any:  # fmt: skip
+    def forward(
+        ctx: Any,
+        f_q: Tensor,
+        f_m: Tensor,
+        eps_o: Tensor,
+        eps_z: Tensor,
+        w_h: Tensor,
+        w_q: Tensor,
+        c_q: Tensor,
+        w_z: Tensor,
+        a: Tensor,
+        a2: Tensor,
+        sigma: float,
+        v0: Tensor,
+        m0: Tensor,
+        m1: Tensor,
+    ) -> Any:
         from tecos_lvm._kernels import cascade
 
         tensors = (f_q, f_m, eps_o, eps_z, w_h.T, w_q.T, c_q, w_z.T, a, a2)
@@ -113,18 +128,45 @@ class _Cascade(torch.autograd.Function):
         g_f, g_s, g_m, g_a, g_a2 = (
             torch.from_numpy(x)
             for x in cascade.backward(  # type: ignore[call-arg]
-                g_h.contiguous().numpy(), g_z.contiguous().numpy(), g_stats, pot, spk, stats, drive, v, w, h, rstd,
-                eps_z, *weights, DECAY, THRESHOLD, ctx.sigma, *LOGVAR,
+                g_h.contiguous().numpy(),
+                g_z.contiguous().numpy(),
+                g_stats,
+                pot,
+                spk,
+                stats,
+                drive,
+                v,
+                w,
+                h,
+                rstd,
+                eps_z,
+                *weights,
+                DECAY,
+                THRESHOLD,
+                ctx.sigma,
+                *LOGVAR,
             )
-        )  # fmt: skip
+        )
 
         def outer(g: Tensor, x: Any) -> Tensor:
             return g.reshape(-1, g.shape[-1]).T @ torch.from_numpy(x).reshape(-1, x.shape[-1])
 
         return (
-            g_f, g_m, None, None, outer(g_f, h[:-1]), outer(g_s, spk), g_s.sum((0, 1)), outer(g_m, z),
-            g_a.to(a.dtype), g_a2.to(a.dtype), None, None, None, None,
-        )  # fmt: skip
+            g_f,
+            g_m,
+            None,
+            None,
+            outer(g_f, h[:-1]),
+            outer(g_s, spk),
+            g_s.sum((0, 1)),
+            outer(g_m, z),
+            g_a.to(a.dtype),
+            g_a2.to(a.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def run_fast(
@@ -134,8 +176,19 @@ def run_fast(
     if not isinstance(memory, Cascade):
         raise TypeError(f"the compiled loop is the cascade memory's, got {type(memory).__name__}; use run_reference")
     h, z, mean, raw, v, m, w = _Cascade.apply(  # type: ignore[no-untyped-call]
-        f_q, f_m, eps_o, eps_z, coder.w_h.weight, coder.read.weight, coder.read.bias, coder.w_z.weight,
-        torch.sigmoid(memory.decay), torch.sigmoid(memory.decay2), coder.sigma, v0, *m0,
-    )  # fmt: skip
+        f_q,
+        f_m,
+        eps_o,
+        eps_z,
+        coder.w_h.weight,
+        coder.read.weight,
+        coder.read.bias,
+        coder.w_z.weight,
+        torch.sigmoid(memory.decay),
+        torch.sigmoid(memory.decay2),
+        coder.sigma,
+        v0,
+        *m0,
+    )
     # the clamp's mask sits in the compiled adjoint for the path through z; this one is for the KL term
     return Unrolled(h, z, mean, raw.clamp(*LOGVAR), v, (m, w))

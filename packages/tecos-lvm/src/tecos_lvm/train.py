@@ -75,7 +75,7 @@ def validate(model: TeCoSLVM, data: SpikeDataset, null_p: Array, *, n_samples: i
     """Score that selects weights: mean correlation with the mean of repeats, or bits per spike for a single trial."""
     stimulus = _stimulus(data)
     generator = torch.Generator(device=model.mean.device).manual_seed(seed)
-    skip = min(data.n_bins // 4, int(round(300 / data.dt_ms)))
+    skip = min(data.n_bins // 4, round(300 / data.dt_ms))
     if data.n_trials >= 2:
         p = model.predict_p(stimulus, n_samples, generator=generator)
         score = pearson(smooth(p, data.dt_ms)[skip:], smooth(data.psth, data.dt_ms)[skip:])
@@ -139,7 +139,7 @@ def fit(
     """Fit a model in place; afterwards it holds the weights with the best validation score.
 
     Args:
-        train: stimulus and spikes; every trial counts alike. val: other stimulus or trials; None: the last weights stay.
+        train: stimulus and spikes; every trial counts alike. val: other stimulus or trials; None: last weights stay.
         config: the recipe. loss: default the exact likelihood (noisy output) or the unbiased MMD (deterministic).
         run_dir: gets config.json, metrics.csv, checkpoint.pt after every validation; an unfinished run found there goes
             on where it stopped, with the same result as one that never stopped.
@@ -165,7 +165,7 @@ def fit(
             f"the data has {train.n_neurons} neurons at {train.dt_ms:g} ms, the model {model.config.n_neurons} at "
             f"{model.config.dt_ms:g} ms"
         )
-    clip, burn = (int(round(s * 1000 / train.dt_ms)) for s in (config.clip_s, config.burn_in_s))
+    clip, burn = (round(s * 1000 / train.dt_ms) for s in (config.clip_s, config.burn_in_s))
     if clip > train.n_bins or clip <= burn:
         raise ValueError(
             f"clips of {clip} bins, {burn} of burn-in, do not fit into {train.n_bins} bins of training data"

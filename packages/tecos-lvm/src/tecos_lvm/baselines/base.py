@@ -19,12 +19,20 @@ class Baseline(nn.Module):
     """A rate r per bin whose spike probability is 1 - exp(-r); Bernoulli likelihood.
 
     Args:
-        window: frames of history, bins. epochs: passes over the bins. lr: of Adam, cosine to 0. weight_decay: decoupled.
+        window: frames of history, bins. epochs: passes over the bins. lr: of AdamW, cosine to 0. weight_decay: of it.
         batch: bins per step. seed: of start and order.
     """
 
-    def __init__(self, *, window: int = 30, epochs: int = 8, lr: float = 3e-3, weight_decay: float = 0.0, batch: int = 512,
-                 seed: int = 0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        *,
+        window: int = 30,
+        epochs: int = 8,
+        lr: float = 3e-3,
+        weight_decay: float = 0.0,
+        batch: int = 512,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         if min(window, epochs, batch) < 1 or not lr > 0:
             raise ValueError(f"window={window}, epochs={epochs}, batch={batch}, lr={lr} given; all must be positive")

@@ -30,7 +30,7 @@ def flickering_texture(n_frames: int, size: int, dt_s: float, rng: np.random.Gen
     """
     from scipy.ndimage import gaussian_filter
 
-    hold = max(1, int(round(0.03 / dt_s)))
+    hold = max(1, round(0.03 / dt_s))
     n_textures = -(-n_frames // hold)
     texture = rng.standard_normal((n_textures, size, size)).astype(np.float32)
     texture = gaussian_filter(texture, (0, 0.6, 0.6), mode="wrap")
@@ -83,7 +83,7 @@ def make_nonlinear_retina(
         "val_trials": val_trials, "test_trials": test_trials, "rate_hz": rate_hz, "seed": seed,
     }  # fmt: skip
     positive("dt_ms", dt_ms)
-    side = int(round(subunits**0.5))
+    side = round(subunits**0.5)
     if n_neurons < 1 or size < 8 or side * side != subunits:
         raise ValueError(
             f"n_neurons={n_neurons}, size={size}, subunits={subunits} given; n_neurons >= 1, size >= 8 and a square "

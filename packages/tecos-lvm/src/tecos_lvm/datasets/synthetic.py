@@ -85,7 +85,7 @@ def drifting_images(n_frames: int, size: int, dt_s: float, rng: np.random.Genera
 
 def biphasic(peak_ms: Floats, dt_ms: float, length_ms: float = 300.0, order: int = 3) -> Floats:
     """Temporal kernels [N, L]: t^3 exp(-3 t/peak), minus 0.6 of the same 1.8 times slower; unit norm."""
-    t = (np.arange(int(round(length_ms / dt_ms))) + 0.5) * dt_ms
+    t = (np.arange(round(length_ms / dt_ms)) + 0.5) * dt_ms
 
     def lobe(peak: Floats) -> Floats:
         x = t[None] / peak[:, None]
@@ -145,7 +145,7 @@ def fingerprint(settings: dict[str, Any], *arrays: Array) -> str:
 def lengths(train_s: float, val_s: float, test_s: float, dt_ms: float) -> dict[str, int]:
     """Bins of each part."""
     parts = {"train": train_s, "val": val_s, "test": test_s}
-    return {name: max(1, int(round(positive(f"{name}_s", s) * 1000 / dt_ms))) for name, s in parts.items()}
+    return {name: max(1, round(positive(f"{name}_s", s) * 1000 / dt_ms)) for name, s in parts.items()}
 
 
 def make_retina(

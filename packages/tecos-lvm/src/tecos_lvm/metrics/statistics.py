@@ -48,7 +48,7 @@ def isi_histogram(spikes: Any, max_bins: int = 100) -> Floats:
 
 
 def isi_ks(a: Any, b: Any) -> Floats:
-    """Kolmogorov-Smirnov distance between the interval laws of two binned sets, per neuron [N]; nan without intervals."""
+    """Kolmogorov-Smirnov distance between the interval laws of two binned sets, per neuron; nan without."""
     out = []
     for x, y in zip(binned_isi(a), binned_isi(b), strict=True):
         if not (len(x) and len(y)):
@@ -113,7 +113,7 @@ def noise_correlation(spikes: Any, dt_ms: float, window_ms: float = 100.0) -> Fl
     found = _binned(spikes)
     if len(found) < 2:
         raise ValueError(f"{len(found)} trial(s) given; noise correlation compares repeats, so at least 2 are needed")
-    width = max(1, int(round(positive("window_ms", window_ms) / positive("dt_ms", dt_ms))))
+    width = max(1, round(positive("window_ms", window_ms) / positive("dt_ms", dt_ms)))
     n_windows = found.shape[1] // width
     if n_windows < 1:
         raise ValueError(f"a window of {window_ms:g} ms is longer than the trials")
