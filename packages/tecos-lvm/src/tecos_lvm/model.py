@@ -1,0 +1,436 @@
+"""TeCoS-LVM: prior, encoder, decoder and memory, one step per bin.
+
+The paper's certain parts are the four operations and that no parameter has a time axis; sizes, graded features, the
+cascade memory and the soft reset are our choices (docs, page "The model").
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spk_neurons import functional as F
+from spk_neurons.noise import Gaussian
+from tecos_lvm._checks import Array, binary, finite_stimulus
+from tecos_lvm.config import TeCoSConfig
+from tecos_lvm.features import gain_linear, make_features
+from tecos_lvm.memory import Cascade, make_memory
+from tecos_lvm.recurrence import DECAY, LOGVAR, THRESHOLD, Coder, run_fast, run_reference
+
+__all__ = ["TeCoSLVM", "TeCoSOutput", "TeCoSState"]
+
+
+class TeCoSState(NamedTuple):
+    """All a model carries from one bin to the next; every tensor is [K B, width]."""
+
+    encoder: Tensor
+    prior: Tensor
+    decoder: Tensor
+    output: Tensor
+    memory: tuple[Tensor, ...]
+
+
+class TeCoSOutput(NamedTuple):
+    """spikes, potential, p_spike: [K, B, T, N]; prior, posterior: (mean, log variance), each [K, B, T, Z];
+    kl: [K, B, T], nats per bin; state: after the last bin."""
+
+    spikes: Tensor
+    potential: Tensor
+    p_spike: Tensor
+    prior: tuple[Tensor, Tensor]
+    posterior: tuple[Tensor, Tensor]
+    kl: Tensor
+    state: TeCoSState
+
+
+class _Given(Gaussian):
+    """Gaussian noise whose draws are handed in: spk-neurons' noisy units then follow one stream for the whole model."""
+
+    def __init__(self, sigma: float, draws: Tensor) -> None:
+        super().__init__(sigma)
+        self.draws = draws
+
+    def sample(self, shape: Any, **_: Any) -> Tensor:
+        return self.scale * self.draws
+
+
+class TeCoSLVM(nn.Module):
+    """A spiking latent variable model of a population's responses to a stimulus.
+
+    Args:
+        config: sizes and choices.
+        features: your own module [..., prod(stimulus_shape)] -> [..., feature_dim], with ``encoder="custom"``.
+    Stimuli are [B, T, *stimulus_shape]; they are standardised by ``standardise`` (set by ``fit``), one mean and one
+    deviation. Draws come from ``generator`` alone (None: torch's global one), a fixed number per bin, so a sequence
+    run in pieces with carried state and one generator gives the same spikes as in one go (CPU).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: TeCoSConfig, *, features: nn.Module | None = None) -> None:
+        super().__init__()
+        c = self.config = config
+        if (features is None) == (c.encoder == "custom"):
+            raise ValueError("encoder='custom' and features=your_module belong together")
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+        self.features = make_features(c, features)
+        self.memory = make_memory(c)
+        n_f, n_h, n_z, n_e = c.feature_dim, self.memory.size, c.latent_dim, c.coder_dim
+        whole = ((n_f + n_h) / n_f) ** -0.5, ((n_f + n_h) / n_h) ** -0.5
+        self.encoder_f = gain_linear(n_f, n_e, whole[0], 0.3)
+        self.encoder_h = gain_linear(n_h, n_e, whole[1], None)
+        self.encoder_read = gain_linear(n_e, 2 * n_z)
+        self.memory_f = gain_linear(n_f, c.hidden_dim, (n_f / (n_f + n_z)) ** 0.5)
+        self.memory_z = gain_linear(n_z, c.hidden_dim, (n_z / (n_f + n_z)) ** 0.5, None)
+        self.prior_h = gain_linear(n_h, n_e, 1.0, 0.3)
+        self.prior_read = gain_linear(n_e, 2 * n_z, 0.5)
+        self.decoder = gain_linear(n_z + n_h, c.decoder_dim, 1.0, 0.3)
+        self.read = gain_linear(c.decoder_dim, c.n_neurons, 0.3)
+        with torch.no_grad():
+            self.encoder_read.bias[n_z:] = -2.0
+            self.prior_read.bias[n_z:] = -1.0
+        if c.reset == "soft":
+            self.output_decay = nn.Parameter(torch.zeros(c.n_neurons))
+            self.output_reset = nn.Parameter(torch.full((c.n_neurons,), 0.5))
+        self.set_rates(torch.full((c.n_neurons,), 0.05))
+
+    # -- set up ---------------------------------------------------------------------------------------------------
+
+    def set_rates(self, p_spike: Tensor) -> None:
+        """Start the output at these spike probabilities per bin, [N]."""
+        with torch.no_grad():
+            q = torch.special.ndtri(p_spike.double().clamp(1e-4, 1 - 1e-4))
+            self.read.bias.copy_((1 - DECAY) * (THRESHOLD + self.config.sigma * q))
+
+    def standardise(self, stimulus: Any) -> None:
+        """Take mean and deviation of this (training) stimulus for all to come."""
+        x = torch.as_tensor(np.asarray(finite_stimulus(stimulus))).double()
+        if not float(x.std()) > 0:
+            raise ValueError("the stimulus is constant; a model of responses to it cannot be fitted")
+        with torch.no_grad():
+            self.mean.copy_(x.mean())
+            self.scale.copy_(x.std())
+
+    def initial_state(self, batch: int = 1) -> TeCoSState:
+        """Zeros for ``batch`` sequences."""
+        like = self.mean
+        c = self.config
+
+        def zeros(n: int) -> Tensor:
+            return torch.zeros(batch, n, dtype=like.dtype, device=like.device)
+
+        memory = self.memory.start(batch, like)
+        return TeCoSState(zeros(c.coder_dim), zeros(c.coder_dim), zeros(c.decoder_dim), zeros(c.n_neurons), memory)
+
+    @property
+    def _noise_width(self) -> int:
+        c = self.config
+        width = c.latent_dim + 2 * c.coder_dim + c.decoder_dim + c.n_neurons
+        # torch fills normals in blocks of 16: only whole blocks per bin make pieces equal the whole
+        return -(-width // 16) * 16
+
+    def _input(self, x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = torch.as_tensor(np.asarray(finite_stimulus(x)))
+        shape = self.config.stimulus_shape
+        if x.dim() != 2 + len(shape) or tuple(x.shape[2:]) != shape:
+            raise ValueError(
+                f"the stimulus has shape {tuple(x.shape)}; expected [batch, bins, {', '.join(map(str, shape))}]"
+            )
+        x = x.to(device=self.mean.device, dtype=self.mean.dtype)
+        if not bool(torch.isfinite(x).all()):
+            frame = int((~torch.isfinite(x)).flatten(2).any(2).any(0).to(torch.uint8).argmax())
+            raise ValueError(
+                f"the stimulus of shape {tuple(x.shape)} has nan or inf, first in bin {frame}; fill or cut it"
+            )
+        return x.flatten(2)  # type: ignore[no-any-return]
+
+    def _state(self, state: TeCoSState | None, batch: int) -> TeCoSState:
+        if state is None:
+            return self.initial_state(batch)
+        if len(state.encoder) != batch:
+            raise ValueError(
+                f"the state belongs to a batch of {len(state.encoder)}, the stimulus and n_samples make {batch}; pass "
+                "state=None to start fresh"
+            )
+        return state
+
+    # -- the model ------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        x: Any,
+        state: TeCoSState | None = None,
+        *,
+        n_samples: int = 1,
+        y_teacher: Any = None,
+        sample: bool = True,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> TeCoSOutput:
+        """Run the four operations over a clip.
+
+        Args:
+            x: stimuli [B, T, *stimulus_shape].
+            state: of ``K B`` sequences, from an earlier call; None: zeros. No gradient flows through it.
+            n_samples: K; the features are computed once and shared.
+            y_teacher: recorded spikes [B, T, N]: they, not the model's own, reset the output, so that ``p_spike`` is
+                the exact probability of each recorded spike given the past ones.
+            sample: False: z is the posterior mean and every unit deterministic.
+            generator: source of the draws.
+            backend: "reference" (autograd), "fast" (compiled, cascade memory on a CPU) or "auto".
+        """
+        flat = self._input(x)
+        out, _, _ = self._run(flat, state, n_samples, y_teacher, sample, generator, backend, with_prior=True)
+        return out
+
+    def _run(
+        self,
+        flat: Tensor,
+        state: TeCoSState | None,
+        n_samples: int,
+        y_teacher: Any,
+        sample: bool,
+        generator: torch.Generator | None,
+        backend: str,
+        *,
+        with_prior: bool,
+    ) -> tuple[TeCoSOutput, Tensor, Tensor]:
+        c = self.config
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples} given; it must be >= 1")
+        if backend not in ("auto", "fast", "reference"):
+            raise ValueError(f"backend={backend!r} is not known; choose 'auto', 'fast' or 'reference'")
+        batch, steps = flat.shape[:2]
+        rows = n_samples * batch
+        state = self._state(state, rows)
+        teacher = None if y_teacher is None else self._teacher(y_teacher, batch, steps, n_samples)
+        f = self.features(flat.transpose(0, 1))  # [T, B, F]
+        f_q, f_m = (layer(f).repeat(1, n_samples, 1) for layer in (self.encoder_f, self.memory_f))
+
+        noise = torch.zeros(steps, rows, self._noise_width, dtype=flat.dtype, device=flat.device)
+        if sample:
+            noise.normal_(generator=generator)
+        eps_z, eps_e, eps_d, eps_p, eps_y, _ = noise.split(  # type: ignore[no-untyped-call]
+            [c.latent_dim, c.coder_dim, c.decoder_dim, c.coder_dim, c.n_neurons,
+             self._noise_width - c.latent_dim - 2 * c.coder_dim - c.decoder_dim - c.n_neurons], dim=-1
+        )  # fmt: skip
+        if c.hidden == "lif":
+            eps_e, eps_d, eps_p = (torch.zeros_like(e) for e in (eps_e, eps_d, eps_p))
+        if c.output == "lif":
+            eps_y = torch.zeros_like(eps_y)
+
+        coder = Coder(self.encoder_h, self.encoder_read, self.memory_z, c.sigma)
+        able = isinstance(self.memory, Cascade) and flat.device.type == "cpu" and steps > 0
+        if backend == "fast" and not able:
+            raise ValueError("backend='fast' is for the cascade memory on a CPU; use 'auto' or 'reference'")
+        run = run_reference if backend == "reference" or not able else run_fast
+        memory = tuple(m.detach() for m in state.memory)
+        un = run(f_q, f_m, eps_e, eps_z, coder, self.memory, state.encoder.detach(), memory)
+
+        prior_v = state.prior
+        if c.prior == "standard" or not with_prior:
+            m_p, l_p = torch.zeros_like(un.mean), torch.zeros_like(un.mean)
+        else:
+            s_p, prior_v = self._hidden(self.prior_h(un.h), eps_p, state.prior)
+            m_p, raw = self.prior_read(s_p).chunk(2, dim=-1)
+            l_p = raw.clamp(*LOGVAR)
+        s_d, decoder_v = self._hidden(self.decoder(torch.cat([un.z, un.h], dim=-1)), eps_d, state.decoder)
+        current = self.read(s_d)
+        spikes, u, output_v = self._output(current, eps_y, state.output.detach(), teacher)
+        p = torch.special.ndtr((u - THRESHOLD) / c.sigma)
+
+        def shaped(t: Tensor) -> Tensor:  # [T, K B, ...] -> [K, B, T, ...]
+            return t.reshape(steps, n_samples, batch, -1).permute(1, 2, 0, 3)
+
+        kl = 0.5 * (l_p - un.logvar + (un.logvar.exp() + (un.mean - m_p).square()) * torch.exp(-l_p) - 1)
+        after = TeCoSState(un.encoder_v.detach(), prior_v.detach(), decoder_v.detach(), output_v.detach(),
+                           tuple(m.detach() for m in un.memory))  # fmt: skip
+        out = TeCoSOutput(
+            shaped(spikes), shaped(u), shaped(p), (shaped(m_p), shaped(l_p)), (shaped(un.mean), shaped(un.logvar)),
+            shaped(kl).sum(-1), after,
+        )  # fmt: skip
+        return out, shaped(un.h), shaped(un.z)
+
+    def _teacher(self, y: Any, batch: int, steps: int, n_samples: int) -> Tensor:
+        found = y if isinstance(y, Tensor) else torch.as_tensor(binary(y, "y_teacher"))
+        wanted = (batch, steps, self.config.n_neurons)
+        if tuple(found.shape) != wanted:
+            raise ValueError(f"y_teacher has shape {tuple(found.shape)}; expected [batch, bins, neurons] = {wanted}")
+        if not bool(((found == 0) | (found == 1)).all()):
+            raise ValueError("y_teacher holds values other than 0 and 1; spikes are meant, not counts")
+        return found.to(self.mean).transpose(0, 1).repeat(1, n_samples, 1)
+
+    def _hidden(self, current: Tensor, eps: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Spiking layer of the decoder and the prior: decay 0.5, hard reset, gradient by the noise's density."""
+        s, out = F.noisy_lif(
+            current.contiguous(), v.detach(), noise=_Given(self.config.sigma, eps), tau=2.0, return_state=True
+        )
+        return s, out.state.v
+
+    def _output(self, current: Tensor, eps: Tensor, v: Tensor, teacher: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Spikes, potential before the reset and state after it; the reset is by own spikes or by the teacher's."""
+        c = self.config
+        soft = c.reset == "soft"
+        decay = torch.sigmoid(self.output_decay) if soft else torch.full_like(self.read.bias, DECAY)
+        amount = self.output_reset / decay if soft else None  # u loses decay * amount = output_reset a bin later
+        if teacher is None:
+            options: dict[str, Any] = {"reset": "soft", "amount": amount} if soft else {"reset": "hard"}
+            s, out = F.noisy_lif(current, v, noise=_Given(c.sigma, eps), decay=decay, record=("h",), **options)
+            return s, out.h, out.state.v
+        before = torch.cat([torch.zeros_like(teacher[:1]), teacher[:-1]])
+        if soft:
+            u = F.li(current - self.output_reset * before, v, decay=decay, gain=1.0)
+        else:
+            u = F.li(current, v, decay=decay * (1 - before), gain=1.0)
+        last = u[-1] - amount * teacher[-1] if amount is not None else u[-1] * (1 - teacher[-1])
+        s = (u.detach() + c.sigma * eps >= THRESHOLD).to(u.dtype)
+        return s, u, last
+
+    # -- use ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(
+        self,
+        x_t: Any,
+        state: TeCoSState | None = None,
+        *,
+        sample: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, TeCoSState]:
+        """One frame in, one bin of spikes out: real time.
+
+        Args:
+            x_t: [B, *stimulus_shape]. state: of the bin before; None: zeros.
+        Returns:
+            (spikes [B, N], state).
+        """
+        x_t = x_t if isinstance(x_t, Tensor) else torch.as_tensor(np.asarray(finite_stimulus(x_t)))
+        flat = self._input(x_t[:, None])
+        out, _, _ = self._run(flat, state, 1, None, sample, generator, "auto", with_prior=False)
+        return out.spikes[0, :, 0], out.state
+
+    def _chunks(self, x: Any, n: int, chunk: int, generator: torch.Generator | None, sample: bool) -> Any:
+        x = x if isinstance(x, Tensor) else np.asarray(x)
+        if chunk < 1 or n < 1:
+            raise ValueError(f"chunk={chunk} and {n} samples asked; both must be >= 1")
+        if tuple(x.shape[1:]) != self.config.stimulus_shape:
+            raise ValueError(f"the stimulus has shape {tuple(x.shape)}; expected [bins, *{self.config.stimulus_shape}]")
+        state = None
+        for start in range(0, len(x), chunk):
+            flat = self._input(x[start : start + chunk][None])
+            out, _, _ = self._run(flat, state, n, None, sample, generator, "auto", with_prior=False)
+            state = out.state
+            yield start, out
+
+    @torch.no_grad()
+    def generate(
+        self, x: Any, n_trials: int = 1, *, generator: torch.Generator | None = None, chunk: int = 1024
+    ) -> Array:
+        """Free-running trials, [n_trials, T, N] uint8; working memory does not grow with T.
+
+        Args:
+            x: one stimulus [T, *stimulus_shape]. chunk: bins at a time.
+        """
+        spikes = np.empty((n_trials, len(x), self.config.n_neurons), dtype=np.uint8)
+        for start, out in self._chunks(x, n_trials, chunk, generator, True):
+            part = out.spikes[:, 0]
+            spikes[:, start : start + part.shape[1]] = part.to(torch.uint8).cpu().numpy()
+        return spikes
+
+    @torch.no_grad()
+    def predict_p(
+        self, x: Any, n_samples: int = 20, *, generator: torch.Generator | None = None, chunk: int = 1024
+    ) -> Array:
+        """Probability of a spike per bin, [T, N]: mean over free-running samples of their own probabilities."""
+        rows = [out.p_spike[:, 0].mean(0) for _, out in self._chunks(x, n_samples, chunk, generator, True)]
+        empty = torch.zeros(0, self.config.n_neurons)
+        return torch.cat(rows or [empty]).double().cpu().numpy()
+
+    def predict_rate(self, x: Any, n_samples: int = 20, **options: Any) -> Array:
+        """The same in spikes per second: a probability per bin over the bin's length, [T, N]."""
+        return self.predict_p(x, n_samples, **options) / (self.config.dt_ms / 1000)
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, x: Any, spikes: Any, *, n_samples: int = 1, generator: torch.Generator | None = None, chunk: int = 1024
+    ) -> Array:
+        """Log likelihood of recorded trials given stimulus and their own past, per neuron [N], nats.
+
+        With ``n_samples`` > 1 the probabilities of each bin are averaged over samples of the latent path first. A
+        latent path does not see the responses, so each sample gives an exact sequence of predictive probabilities.
+
+        Args:
+            x: [T, *stimulus_shape]. spikes: [R, T, N].
+        """
+        y = torch.as_tensor(binary(spikes))
+        if self.config.output != "noisy":
+            raise ValueError("a deterministic output has no likelihood; use output='noisy'")
+        total = torch.zeros(self.config.n_neurons, dtype=torch.float64)
+        state = None
+        for start in range(0, len(x), chunk):
+            flat = self._input(x[None, start : start + chunk]).expand(len(y), -1, -1)
+            teacher = y[:, start : start + chunk]
+            out, _, _ = self._run(flat, state, n_samples, teacher, True, generator, "auto", with_prior=False)
+            state = out.state
+            p = out.p_spike.mean(0).double().clamp(1e-6, 1 - 1e-6).cpu()
+            total += torch.where(teacher > 0, p.log(), torch.log1p(-p)).sum((0, 1))
+        return total.numpy()
+
+    @torch.no_grad()
+    def trajectories(self, x: Any, *, generator: torch.Generator | None = None) -> tuple[Array, Array]:
+        """Memory h before each bin [T, H] and latent z [T, Z] of one free run, for plots."""
+        _, h, z = self._run(self._input(x[None]), None, 1, None, True, generator, "auto", with_prior=False)
+        return h[0, 0].cpu().numpy(), z[0, 0].cpu().numpy()
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``weights.npz`` into a folder; no pickle inside."""
+        from tecos_lvm.datasets.files import write_bytes
+
+        if self.config.encoder == "custom":
+            raise ValueError(
+                "a model with your own features cannot be rebuilt from a file; save its state_dict yourself"
+            )
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
+        write_bytes(folder / "weights.npz", lambda file: np.savez(file, **arrays))
+        text = json.dumps({"schema": 1, "kind": "tecos_lvm.TeCoSLVM", "config": self.config.to_dict()}, indent=1)
+        write_bytes(folder / "config.json", lambda file: file.write(text.encode()))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> TeCoSLVM:
+        """Read what :meth:`save_pretrained` wrote.
+
+        Raises:
+            FileNotFoundError, ValueError: no such folder; of a later schema; weights that do not fit or are damaged.
+        """
+        folder = Path(folder)
+        for name in ("config.json", "weights.npz"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder} has no {name}; give a folder written by save_pretrained")
+        try:
+            head = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            schema, settings = head["schema"], dict(head["config"])
+            # opened here: np.load leaves the file open where it is damaged
+            with (folder / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as found:
+                arrays = {name: torch.from_numpy(found[name].copy()) for name in found.files}
+        except Exception as problem:
+            raise ValueError(f"{folder} does not hold a readable model ({problem})") from None
+        if schema != 1:
+            raise ValueError(f"{folder} has schema {schema}; this version reads schema 1")
+        try:
+            model = cls(TeCoSConfig(**settings))
+            model.load_state_dict(arrays)
+        except (TypeError, RuntimeError) as problem:
+            raise ValueError(f"{folder}: the weights do not fit the configuration ({problem})") from None
+        return model
