@@ -13,17 +13,21 @@ from numba import njit
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
 def counts(x: Any, y: Any, p: Any, places: Any, out: Any) -> Any:
-    """out [bins, 2, H, W] += 1; bin m holds the events places[m] .. places[m + 1]."""
+    """out [bins, 2, H, W] += 1; bin m holds the events places[m] .. places[m + 1].
+
+    Unsigned places: a signed index is looked at for being negative, which takes longer than the sum.
+    """
     bins, _, height, width = out.shape
-    plane = height * width
-    flat = out.reshape(-1)
+    columns, rows, plane = np.uint32(width), np.uint32(height), np.uint32(height * width)
     for m in range(bins):
-        base = m * 2 * plane
-        for i in range(places[m], places[m + 1]):
-            column, row = np.int64(x[i]), np.int64(y[i])
-            if column >= width or row >= height:
-                return i
-            flat[base + np.int64(p[i] & 1) * plane + row * width + column] += 1
+        flat = out[m].reshape(-1)
+        first, last = places[m], places[m + 1]
+        xs, ys, ps = x[first:last], y[first:last], p[first:last]
+        for i in range(xs.size):
+            column, row = np.uint32(xs[i]), np.uint32(ys[i])
+            if column >= columns or row >= rows:
+                return first + i
+            flat[np.uint64(np.uint32(ps[i] & 1) * plane + row * columns + column)] += 1
     return -1
 
 
