@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 __all__ = ["INPUT", "OUTPUT", "NIRNetwork"]
 
-INPUT, OUTPUT = "input", "output"
+INPUT = "input"
+OUTPUT = "output"
 
 
 class NIRNetwork(nn.Module):
