@@ -9,30 +9,19 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def bin_fused(t: Any, x: Any, y: Any, p: Any, edges: Any, y0: int, x0: int, h: int, w: int, down: int, out: Any) -> int:
-    """Add the events of a window to out [T, 2, h / down, w / down]; returns how many did not fit the counter.
+def bin_fused(x: Any, y: Any, p: Any, bounds: Any, rows: Any, columns: Any, out: Any) -> None:
+    """Count events into out [T, 2 h w] (uint16, stops at 65535).
 
-    t must be sorted; edges [T + 1] ascending, bin k is [edges[k], edges[k + 1]).
+    bounds [T + 1]: index of the first event of each bin. rows, columns: what a coordinate adds to the place of a cell,
+    2 h w or more where it lies outside the crop: tables instead of divisions and branches.
     """
-    top = np.iinfo(np.uint16).max
-    saturated = 0
-    bins = len(edges) - 1
-    k = 0
-    for i in range(len(t)):
-        now = t[i]
-        if now < edges[0]:
-            continue
-        while k < bins and now >= edges[k + 1]:
-            k += 1
-        if k == bins:
-            break
-        row, column = np.int64(y[i]) - y0, np.int64(x[i]) - x0
-        if row < 0 or column < 0 or row >= h or column >= w:
-            continue
-        side = 1 if p[i] > 0 else 0
-        row, column = row // down, column // down
-        if out[k, side, row, column] == top:
-            saturated += 1
-        else:
-            out[k, side, row, column] += 1
-    return saturated
+    cells = out.shape[1]
+    count = np.zeros(cells + 1, np.uint32)  # the last one takes what lies outside
+    half = cells // 2
+    for k in range(len(bounds) - 1):
+        count[:] = 0
+        for i in range(bounds[k], bounds[k + 1]):
+            place = rows[y[i]] + columns[x[i]] + p[i] * half
+            count[min(place, cells)] += 1
+        for j in range(cells):
+            out[k, j] = min(count[j], np.uint32(65535))

@@ -124,11 +124,16 @@ def bin_events(
     from slr_cma.data._kernels import bin_fused
 
     edges, (top, left, h, w) = _check(events, edges, crop, down)
-    out = np.zeros((len(edges) - 1, 2, h // down, w // down), np.uint16)
-    low, high = np.searchsorted(events.t, edges[[0, -1]])
-    part = slice(low, high)
-    bin_fused(events.t[part], events.x[part], events.y[part], events.p[part], edges, top, left, h, w, down, out)
-    return out
+    height, width = h // down, w // down
+    outside = 2 * height * width
+    rows = np.full(events.size[0], outside, np.int64)
+    rows[top : top + h] = np.arange(h) // down * width
+    columns = np.full(events.size[1], outside, np.int64)
+    columns[left : left + w] = np.arange(w) // down
+    out = np.zeros((len(edges) - 1, outside), np.uint16)
+    bounds = np.searchsorted(events.t, edges)
+    bin_fused(events.x, events.y, events.p, bounds, rows, columns, out)
+    return out.reshape(-1, 2, height, width)
 
 
 def bin_events_reference(

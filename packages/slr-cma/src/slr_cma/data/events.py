@@ -17,12 +17,12 @@ NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 @dataclass(frozen=True)
 class Events:
-    """Events sorted by time: t [N] int64 nanoseconds, x, y [N] pixels, p [N] 0 (OFF) or 1 (ON)."""
+    """Events sorted by time: t [N] int64 nanoseconds, x, y [N] uint16 pixels, p [N] uint8, 0 OFF, 1 ON."""
 
     t: NDArray[np.int64]
-    x: NDArray[Any]
-    y: NDArray[Any]
-    p: NDArray[Any]
+    x: NDArray[np.uint16]
+    y: NDArray[np.uint16]
+    p: NDArray[np.uint8]
     size: tuple[int, int]
 
     @classmethod
@@ -79,7 +79,7 @@ class Events:
             values = set(np.unique(p).tolist())
             if not (values <= {0, 1} or values <= {-1, 1}):
                 raise ValueError(f"{where}: polarities {sorted(values)[:5]}; expected 0 and 1, or -1 and 1")
-        return cls(t, x, y, (np.asarray(p) > 0).astype(np.uint8), size)
+        return cls(t, x.astype(np.uint16), y.astype(np.uint16), (np.asarray(p) > 0).astype(np.uint8), size)
 
     def __len__(self) -> int:
         return len(self.t)
