@@ -91,7 +91,8 @@ def rows(out: Results, tasks: tuple[str, ...], memories: tuple[str, ...]) -> Non
                     worth = out.values(label(task, memory, rate), "return")[0]
                     out.add(
                         name=f"{task}, {memory}, lr {rate:g}", metric="training return of the last 50 episodes",
-                        ours=tried[0], n=1, table="tuning", note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.0f}",
+                        ours=tried[0], n=1, table="tuning",
+                        note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.0f}",
                     )  # fmt: skip
             if not values:
                 waits = "waits in the queue of benchmarks/reproduce.py"
