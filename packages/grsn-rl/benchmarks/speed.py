@@ -2,7 +2,7 @@
 
     python packages/grsn-rl/benchmarks/speed.py [--only cells|agents] [--rounds N]
 
-One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the published cell written as its authors run it, a
+One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the same cell written as a
 Python loop of tensor operations with autograd; sb3-contrib's RecurrentPPO at equal settings and sizes, on the same
 vectorised NumPy environment through an adapter, its LSTM shared by policy and value as ours is.
 """
