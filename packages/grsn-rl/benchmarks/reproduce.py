@@ -33,6 +33,7 @@ MORE = (
     ("none", "lif", "grsn", "gru", "grsn-notap", "lstm"),
     (0, 1, 2, 3, 4),
 )
+RETURN, ENERGY = "median greedy return", "energy per step, whole agent"
 # the same for every memory of a task
 SETTINGS: dict[str, dict[str, Any]] = {"Pendulum": {"gamma": 0.95, "epochs": 8}}
 
@@ -84,10 +85,27 @@ def rows(out: Results, tasks: tuple[str, ...], memories: tuple[str, ...]) -> Non
         energy = {m: out.values(label(task, m, None), "nJ") for m in memories}
         for memory in memories:
             values = out.values(label(task, memory, None), "return")
+            for rate in RATES:
+                tried = out.values(label(task, memory, rate), "train_return")
+                if tried:
+                    worth = out.values(label(task, memory, rate), "return")[0]
+                    out.add(
+                        name=f"{task}, {memory}, lr {rate:g}", metric="training return of the last 50 episodes",
+                        ours=tried[0], n=1, table="tuning",
+                        note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.0f}",
+                    )  # fmt: skip
             if not values:
+                waits = "waits in the queue of benchmarks/reproduce.py"
+                out.add(name=f"{task}, {memory}", metric=RETURN, ours=None, n=0, note=waits, table="return")
+                if memory != "gru":
+                    peer = ("gru", None)
+                    out.add(
+                        name=f"{task}, {memory}", metric=ENERGY, unit="nJ", ours=None, peer=peer, n=0, note=waits,
+                        table="energy",
+                    )  # fmt: skip
                 continue
             low, high = bootstrap(values, lambda x, axis: [median(x.tolist())])
-            rate = out.values(label(task, memory, None), "rate")
+            spikes = out.values(label(task, memory, None), "rate")
             target, met = None, None
             if task == "CartPole-P" and memory == "grsn":
                 target, met = ">= 190", median(values) >= 190
@@ -95,17 +113,17 @@ def rows(out: Results, tasks: tuple[str, ...], memories: tuple[str, ...]) -> Non
                 target, met = "<= 150", median(values) <= 150
             note = f"seeds: {', '.join(f'{v:.0f}' for v in values)}; median in [{low[0]:.0f}, {high[0]:.0f}]"
             note += f"; lr {chosen(out, task, memory):g}"
-            if rate:
-                note += f"; rate {median(rate):.2f}"
+            if spikes:
+                note += f"; rate {median(spikes):.2f}"
             out.add(
-                name=f"{task}, {memory}", metric="median greedy return", ours=median(values), target=target, met=met,
+                name=f"{task}, {memory}", metric=RETURN, ours=median(values), target=target, met=met,
                 n=len(values), note=note, table="return",
             )  # fmt: skip
             if memory != "gru" and energy[memory] and energy["gru"]:
                 ratio = median(energy[memory]) / median(energy["gru"])
                 spiking = memory == "grsn"
                 out.add(
-                    name=f"{task}, {memory}", metric="energy per step, whole agent", unit="nJ",
+                    name=f"{task}, {memory}", metric=ENERGY, unit="nJ",
                     ours=median(energy[memory]),
                     peer=("gru", median(energy["gru"])), ratio=ratio, target="<= 0.5" if spiking else None,
                     met=ratio <= 0.5 if spiking else None, n=len(energy[memory]), table="energy",

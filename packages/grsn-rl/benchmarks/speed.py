@@ -2,7 +2,7 @@
 
     python packages/grsn-rl/benchmarks/speed.py [--only cells|agents] [--rounds N]
 
-One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the published cell written as its authors run it, a
+One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the same cell written as a
 Python loop of tensor operations with autograd; sb3-contrib's RecurrentPPO at equal settings and sizes, on the same
 vectorised NumPy environment through an adapter, its LSTM shared by policy and value as ours is.
 """
@@ -35,7 +35,7 @@ ENVS = 64
 
 
 class Loop(nn.Module):
-    """The published cell's way: one step at a time, every operation recorded by autograd."""
+    """One step at a time, every operation recorded by autograd, as the published code computes its cell."""
 
     def __init__(self, twin: GRSN) -> None:
         super().__init__()
@@ -49,11 +49,11 @@ class Loop(nn.Module):
 
 def cells(out: Results, rounds: int) -> None:
     for steps, batch, inputs, hidden in SIZES:
-        loop = {"the published cell's loop": Loop(GRSN(inputs, hidden))}
+        loop = {"step-by-step loop with autograd": Loop(GRSN(inputs, hidden))}
         rows = {row["name"]: row for row in compare_cells(steps, batch, inputs, hidden, rounds, loop)}
         size = f"T={steps}, B={batch}, I={inputs}, H={hidden}"
         ours = rows["GRSN"]
-        for peer, target in (("nn.GRU", 3.0), ("nn.LSTM", 2.0), ("the published cell's loop", 5.0)):
+        for peer, target in (("nn.GRU", 3.0), ("nn.LSTM", 2.0), ("step-by-step loop with autograd", 5.0)):
             ratio = rows[peer]["sequence_ms"] / ours["sequence_ms"]
             main = peer == "nn.GRU" and (steps, batch, hidden) == (64, 32, 128)
             out.add(

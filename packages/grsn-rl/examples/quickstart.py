@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), help="folder for the figure, result.json and the runs"
     )
-    parser.add_argument("--seconds", type=float, default=28.0, help="of training, both together")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of training, both together")
     args = parser.parse_args()
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)

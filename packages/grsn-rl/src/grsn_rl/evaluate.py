@@ -73,7 +73,8 @@ def evaluate(
 
     Args:
         agent: the agent. env: environments (as many episodes at once as there are), a name, or None for the agent's own
-            kind. episodes: how many; each environment's first ones count, so that short episodes are not favoured.
+            kind. episodes: how many at least; each environment's first ones count, all the same number,
+            so that short episodes are not favoured.
         seed: of the environments; choose another than training's. deterministic: the most likely action.
     Raises:
         ValueError: an environment of another shape than the agent was trained on.
