@@ -126,7 +126,8 @@ def hot_pixels(events: Events, boxes: NDArray[Any], count: int, rate_hz: float, 
             (events.p, rng.integers(0, 2, pixel.size)),
         )
     ]
-    return Events(*merged, sensor_size=events.sensor_size, repair="sort"), boxes.copy()
+    when, column, row, polarity = merged
+    return Events(when, column, row, polarity, events.sensor_size, repair="sort"), boxes.copy()
 
 
 class Compose:

@@ -122,7 +122,8 @@ def clean_boxes(
     keep = (out["w"] >= min_side) & (out["h"] >= min_side)
     if max_width_fraction is not None:
         keep &= out["w"] <= max_width_fraction * size[0]
-    return out[keep]
+    cleaned: NDArray[Any] = out[keep]
+    return cleaned
 
 
 def filter_boxes(

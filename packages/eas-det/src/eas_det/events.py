@@ -144,7 +144,8 @@ class Events:
             return cls.empty(sensor_size)
         if len(filled) == 1 and filled[0].sensor_size == sensor_size:
             return filled[0]
-        return cls(*(np.concatenate([getattr(part, name) for part in filled]) for name in "txyp"), sensor_size)
+        t, x, y, p = (np.concatenate([getattr(part, name) for part in filled]) for name in "txyp")
+        return cls(t, x, y, p, sensor_size)
 
     def __len__(self) -> int:
         return int(self.t.size)

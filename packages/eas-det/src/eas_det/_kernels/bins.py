@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def counts(x: Any, y: Any, p: Any, places: Any, out: Any) -> Any:
     """out [bins, 2, H, W] += 1; bin m holds the events places[m] .. places[m + 1].
 
@@ -31,7 +31,7 @@ def counts(x: Any, y: Any, p: Any, places: Any, out: Any) -> Any:
     return -1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def voxels(t: Any, x: Any, y: Any, p: Any, t0: Any, span: Any, out: Any) -> Any:
     """out [n, H, W] += +-(1 - d) in the bin of the event and +-d in the next; n (t - t0) / span = bin + d."""
     n, height, width = out.shape
@@ -55,7 +55,7 @@ def voxels(t: Any, x: Any, y: Any, p: Any, t0: Any, span: Any, out: Any) -> Any:
     return -1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def latest(t: Any, x: Any, y: Any, p: Any, first: int, last: int, memory: Any) -> Any:
     """memory [2, H, W] = time of the last event of each pixel and polarity."""
     _, height, width = memory.shape
@@ -67,7 +67,7 @@ def latest(t: Any, x: Any, y: Any, p: Any, first: int, last: int, memory: Any) -
     return -1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def stacked(x: Any, y: Any, p: Any, places: Any, most: int, out: Any) -> Any:
     """out [2, bins, H, W] uint8 += 1, up to ``most``."""
     _, bins, height, width = out.shape

@@ -15,12 +15,12 @@ HALF = 1 << 31
 WRAP = 1 << 32
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _u32(b: Any, i: int) -> Any:
     return np.int64(b[i]) | np.int64(b[i + 1]) << 8 | np.int64(b[i + 2]) << 16 | np.int64(b[i + 3]) << 24
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def dat(b: Any, n: int, width: int, height: int, previous: int, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """``n`` records of 8 bytes. ``previous``: time of the event before, -1 at the start; carries the wraps.
 
@@ -51,7 +51,7 @@ def dat(b: Any, n: int, width: int, height: int, previous: int, keep: bool, t: A
     return OK, n, last
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def dat_counts(b: Any, n: int, width: int, height: int, previous: int, edges: Any, out: Any) -> Any:
     """Records straight to counts [bins, 2, height, width]; edges: [bins + 1] microseconds. No event is stored."""
     n = min(n, b.size // 8)
@@ -89,7 +89,7 @@ def dat_counts(b: Any, n: int, width: int, height: int, previous: int, edges: An
     return OK, n, last
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """EVT2 words of 4 bytes from word ``start``. state: [epoch + high time (-1: not seen), last time].
 
@@ -140,7 +140,7 @@ def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
     return status, n, i
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """EVT3 words of 2 bytes. state: [epoch + high time (-1: not seen), low time, row (-1), base column (-1),
     polarity, last time]. A vector is written whole or not at all. Returns as evt2."""
@@ -229,7 +229,7 @@ def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
     return status, n, i
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def es(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """Event Stream, DVS: a byte (7 bits of time difference, polarity), then x and y of 2 bytes; 0xFF adds 127 us.
 
@@ -267,7 +267,7 @@ def es(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: A
     return status, n, i
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def ncaltech(b: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """Rows of 5 bytes; y = 240 is no event: later times move on by 2^13 us. Returns (status, events, row)."""
     rows = min(b.size // 5, t.size)

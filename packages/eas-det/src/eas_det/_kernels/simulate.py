@@ -11,7 +11,7 @@ from numba import njit
 RECTANGLE, ELLIPSE, DIAMOND = 0, 1, 2
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _emit(
     j: int, l0: float, t0: float, l1: float, t1: float, ref: Any, fired: Any, on: Any, off: Any, rest: float,
     n: int, room: int, t: Any, pixel: Any, p: Any,
@@ -44,7 +44,7 @@ def _emit(
     return n
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def video(frames: Any, times: Any, on: Any, off: Any, rest: float, t: Any, pixel: Any, p: Any) -> Any:
     """frames [K, H * W] of log intensity at times [K] seconds, linear in between. -> number of events"""
     room = t.size
@@ -61,7 +61,7 @@ def video(frames: Any, times: Any, on: Any, off: Any, rest: float, t: Any, pixel
     return n
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _wave(z: float) -> float:
     """Parabolas in place of a sine, within 0.06 of it: a texture needs no more, and a sine is ten times as dear."""
     r = z * (0.5 / math.pi)
@@ -69,7 +69,7 @@ def _wave(z: float) -> float:
     return 16.0 * r * (0.5 - abs(r))
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _place(o: Any, t: float) -> Any:
     """Centre and angle of an object at t seconds."""
     x = o[3] + o[5] * t + 0.5 * o[7] * t * t
@@ -77,7 +77,7 @@ def _place(o: Any, t: float) -> Any:
     return x, y, o[9] + o[10] * t
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _cover(kind: float, a: float, b: float, u: float, v: float) -> Any:
     """Share of a pixel that the shape covers: its distance to the edge, cut to one pixel."""
     if kind == RECTANGLE:
@@ -91,7 +91,7 @@ def _cover(kind: float, a: float, b: float, u: float, v: float) -> Any:
     return min(max(0.5 - d, 0.0), 1.0)
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _look(x: float, y: float, t: float, objects: Any, poses: Any, ground: Any) -> Any:
     """Log intensity at a point: background, then the objects from back to front.
 
@@ -119,7 +119,7 @@ def _look(x: float, y: float, t: float, objects: Any, poses: Any, ground: Any) -
     return value
 
 
-@njit(inline="always")  # type: ignore[misc]
+@njit(inline="always")
 def _pose(objects: Any, t: float, poses: Any) -> None:
     for i in range(objects.shape[0]):
         x, y, angle = _place(objects[i], t)
@@ -127,7 +127,7 @@ def _pose(objects: Any, t: float, poses: Any) -> None:
         poses[i, 2], poses[i, 3] = math.cos(angle), math.sin(angle)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def image(objects: Any, ground: Any, t: float, width: int, height: int) -> Any:
     """Log intensity [H, W] at t seconds."""
     out = np.empty((height, width))
@@ -139,7 +139,7 @@ def image(objects: Any, ground: Any, t: float, width: int, height: int) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def coverage(objects: Any, t: float, width: int, height: int) -> Any:
     """[n, 2]: pixels of each object inside the frame, and those of them that no object in front covers."""
     n = objects.shape[0]
@@ -162,7 +162,7 @@ def coverage(objects: Any, t: float, width: int, height: int) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def scene(
     objects: Any, ground: Any, every: Any, ground_every: int, dt: float, steps: int, width: int, height: int,
     on: Any, off: Any, rest: float, lowpass: float, t: Any, pixel: Any, p: Any,

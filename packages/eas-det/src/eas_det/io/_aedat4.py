@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,9 @@ def _decompressor(path: Path, kind: int) -> Callable[[bytes], bytes]:
         raise DecodeError(path, len(_MAGIC), f"compression {kind}; expected 0 (none), 1, 2 (LZ4), 3 or 4 (Zstandard)")
     try:
         if kind in (1, 2):
-            import lz4.frame
-
-            return lambda data: bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=_LARGEST))
-        import zstandard
-
+            frame = import_module("lz4.frame")
+            return lambda data: bytes(frame.LZ4FrameDecompressor().decompress(data, max_length=_LARGEST))
+        zstandard = import_module("zstandard")
         return lambda data: bytes(zstandard.ZstdDecompressor().stream_reader(data).read(_LARGEST))
     except ImportError:
         raise ImportError("compressed AEDAT4 needs lz4 and zstandard: pip install 'eas-det[aedat]'") from None

@@ -92,7 +92,8 @@ class DatSource(BytesSource):
         status, n, _ = decode.dat(body, last - first, width, height, before, self._keep, *arrays)
         if status:
             self._explain(status, self._start + 8 * (first + n))
-        return Events.trusted(*(each[:n] for each in arrays), self.sensor_size), bool(status)
+        t, x, y, p = (each[:n] for each in arrays)
+        return Events.trusted(t, x, y, p, self.sensor_size), bool(status)
 
     def chunks(self, since: int | None = None) -> Iterator[Events]:
         start = 0 if since is None else self.find(since)
@@ -157,8 +158,8 @@ class StreamSource(BytesSource):
         width, height = self._limits
         kernel = {"evt2": decode.evt2, "evt3": decode.evt3, "es": decode.es}[self.format]
         status, n, word = kernel(self._body, word, width, height, state, self._keep, *arrays)
-        events = Events.trusted(*(each[:n] for each in arrays), self.sensor_size)
-        return events, int(status), int(word)
+        t, x, y, p = (each[:n] for each in arrays)
+        return Events.trusted(t, x, y, p, self.sensor_size), int(status), int(word)
 
     def _walk(self, word: int, state: Any, room: int) -> Iterator[tuple[Events, int, Any]]:
         """(events, word they began at, state there) up to the end or the first defect, which is reported."""

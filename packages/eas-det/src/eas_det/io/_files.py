@@ -105,8 +105,13 @@ def read_csv(path: Path, size: tuple[int, int] | None, defects: Defects, columns
             order = [columns.index(key) for key in "txyp"]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            table = np.loadtxt(
-                path, np.float64, delimiter=separator, skiprows=int(named), usecols=order, ndmin=2, encoding="utf-8"
+            table: Any = np.loadtxt(
+                path,
+                delimiter=separator,
+                skiprows=int(named),
+                usecols=[each for each in order if each is not None],
+                ndmin=2,
+                encoding="utf-8",
             )
     except DecodeError:
         raise

@@ -116,4 +116,5 @@ def stacked_histogram(
     count_cutoff: int = 255,
 ) -> NDArray[np.uint8]:
     fine = micro_counts(events, n_bins, t0, t1, size, dtype=np.int64)
-    return np.minimum(fine, count_cutoff).transpose(1, 0, 2, 3).reshape(2 * n_bins, *fine.shape[2:]).astype(np.uint8)
+    limited: NDArray[Any] = np.minimum(fine, count_cutoff)
+    return limited.transpose(1, 0, 2, 3).reshape(2 * n_bins, *fine.shape[2:]).astype(np.uint8)
