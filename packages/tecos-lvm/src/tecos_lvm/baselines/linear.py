@@ -50,7 +50,8 @@ class LNModel(Baseline):
         """w x, [B, N]."""
         if self.rank is None:
             return windows.flatten(1) @ self.filter.flatten(1).T
-        projected = (windows @ self.space.T).unflatten(-1, (-1, self.rank))  # [B, window, N, rank]  # type: ignore[no-untyped-call]
+        # [B, window, N, rank]
+        projected = (windows @ self.space.T).reshape(*windows.shape[:2], -1, self.rank)
         return torch.einsum("bwnr,nrw->bn", projected, self.time)
 
     def link(self, drive: Tensor) -> Tensor:
