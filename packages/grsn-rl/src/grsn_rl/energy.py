@@ -14,7 +14,8 @@ from grsn_rl.memory import MEMORIES
 
 __all__ = ["ASSUMPTIONS", "Energy", "agent_energy", "memory_energy"]
 
-MAC, AC = 4.6e-3, 0.9e-3  # nJ
+MAC = 4.6e-3  # nJ
+AC = 0.9e-3  # nJ
 ASSUMPTIONS = (
     "45 nm, 32 bit: 4.6 pJ per multiply-accumulate, 0.9 pJ per accumulate (one per spike and connection, at the "
     "measured rate); memory traffic, exponentials and biases not counted"

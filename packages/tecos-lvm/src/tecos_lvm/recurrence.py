@@ -15,7 +15,8 @@ from tecos_lvm.memory import Cascade, Memory, State
 __all__ = ["LOGVAR", "Coder", "Unrolled", "run_fast", "run_reference"]
 
 LOGVAR = (-6.0, 3.0)
-DECAY, THRESHOLD = 0.5, 1.0
+DECAY = 0.5
+THRESHOLD = 1.0
 
 
 class Coder(NamedTuple):

@@ -21,7 +21,8 @@ from spk_neurons.recurrent import Recurrent
 __all__ = ["KEY", "VERSION", "load", "to_nir"]
 
 #: our entry in a node's metadata, and the version of what is in it
-KEY, VERSION = "spk_neurons", 1
+KEY = "spk_neurons"
+VERSION = 1
 
 SUPPORTED = "Linear, Conv1d/2d, Flatten, AvgPool2d, LPPool2d(1), IF, LIF, PLIF, LI, CuBaLIF, Recurrent"
 
