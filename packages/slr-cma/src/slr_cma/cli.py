@@ -110,7 +110,8 @@ def diagnose(
         if modality not in ("events", "frames"):
             raise ValueError(f"--modality {modality} given; expected events or frames")
         cache = CachedSigns(path)
-        x, y, g = cache.arrays()[modality == "frames"], cache.labels, cache.groups
+        x, y = cache.arrays()[modality == "frames"], cache.labels
+        g: Any = cache.groups
     else:
         names = tuple(name for name in (data, labels, split, groups) if name is not None)
         arrays = read_npz(path, names)

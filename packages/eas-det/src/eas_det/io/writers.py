@@ -55,5 +55,5 @@ def write_npz(path: str | PathLike[str], events: Events, *, compress: bool = Fal
     size = np.array(events.sensor_size or (0, 0), np.int64)
     save = np.savez_compressed if compress else np.savez
     with atomic_write(Path(path), "wb") as file:
-        arrays = {"t": events.t, "x": events.x, "y": events.y, "p": events.p, "sensor_size": size}
-        save(file, eas_det_version=np.int64(_NPZ_VERSION), **arrays)
+        version = np.int64(_NPZ_VERSION)
+        save(file, t=events.t, x=events.x, y=events.y, p=events.p, sensor_size=size, eas_det_version=version)

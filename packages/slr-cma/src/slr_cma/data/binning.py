@@ -152,7 +152,8 @@ def bin_events_reference(
         np.add.at(full[k], index, 1)
     cropped = full[:, :, top : top + h, left : left + w]
     pooled = cropped.reshape(len(full), 2, h // down, down, w // down, down).sum((3, 5))
-    return np.minimum(pooled, 65535).astype(np.uint16)
+    counts: NDArray[np.uint16] = np.minimum(pooled, 65535).astype(np.uint16)
+    return counts
 
 
 def _check(
@@ -182,4 +183,5 @@ def shrink_frames(
     small = x.reshape(n, h // down, down, w // down, down, c).mean((2, 4), dtype=np.float32)
     if luma and c == 3:
         small = small @ np.array([[0.299], [0.587], [0.114]], np.float32)
-    return np.rint(small).astype(np.uint8).transpose(0, 3, 1, 2)
+    pixels: NDArray[np.uint8] = np.rint(small).astype(np.uint8).transpose(0, 3, 1, 2)
+    return pixels

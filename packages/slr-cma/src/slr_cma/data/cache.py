@@ -154,7 +154,7 @@ class CachedSigns(Dataset[Sample]):
         """events, frames (uint8) and mask of the samples, [n, T, ...]."""
         if len(self.keep) == len(self._labels):
             return self._maps["events"], self._maps["frames"], self._maps["mask"]
-        return tuple(self._maps[k][self.keep] for k in ("events", "frames", "mask"))  # type: ignore[return-value]
+        return tuple(self._maps[k][self.keep] for k in ("events", "frames", "mask"))
 
     def batch(self, index: NDArray[Any] | torch.Tensor) -> Batch:
         """Samples ``index`` as one batch, time first."""

@@ -70,7 +70,7 @@ def _blur(x: Array, s: int, rng: Rng) -> Array:
     total = np.zeros_like(x)
     for k in range(s + 1):
         total += np.concatenate([np.repeat(x[:, :1], k, 1), x[:, : x.shape[1] - k]], 1) if k else x
-    return total / (s + 1)
+    return total / np.float32(s + 1)
 
 
 def _gaussian(x: Array, s: int, rng: Rng) -> Array:
@@ -145,7 +145,8 @@ def _delay(x: Array, bins: NDArray[np.float64]) -> Array:
     low = np.floor(at).astype(int)
     share = (at - low).astype(np.float32)[None, :, None, None, None]
     high = np.minimum(low + 1, x.shape[1] - 1)
-    return (1 - share) * x[:, low] + share * x[:, high]
+    late: Array = (1 - share) * x[:, low] + share * x[:, high]
+    return late
 
 
 #: name -> (what it strikes, function of events, frames, severity, generator)

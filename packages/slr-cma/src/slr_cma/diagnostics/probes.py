@@ -76,7 +76,8 @@ class KernelRidge:
 
     def predict(self, x: Array) -> NDArray[np.int64]:
         """Class of each row."""
-        return self.classes_[self.decision(x).argmax(1)]
+        classes: NDArray[np.int64] = self.classes_[self.decision(x).argmax(1)]
+        return classes
 
     def score(self, x: Array, y: NDArray[np.int64]) -> float:
         """Accuracy."""

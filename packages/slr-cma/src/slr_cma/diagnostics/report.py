@@ -79,7 +79,8 @@ class TemporalReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; nan becomes None."""
-        return _plain({"schema": SCHEMA, **asdict(self), "sentence": self.sentence})
+        plain: dict[str, Any] = _plain({"schema": SCHEMA, **asdict(self), "sentence": self.sentence})
+        return plain
 
     def to_json(self, path: Path | str | None = None) -> str:
         """As JSON; also written to ``path`` if given."""
@@ -245,7 +246,7 @@ def _tier1(
     found = _gains(right.mean(1)[:, None], rows, report.chance)
     draws = _gains(_bootstrap(right, None if g is None else g[test], n_boot, rng), rows, report.chance)
     report.order_gain, report.snapshot_gain = float(found["order_gain"][0]), float(found["snapshot_gain"][0])
-    report.ci = {name: tuple(np.percentile(d, [2.5, 97.5]).tolist()) for name, d in draws.items()}  # type: ignore[misc]
+    report.ci = {name: tuple(np.percentile(d, [2.5, 97.5]).tolist()) for name, d in draws.items()}
     if report.table["pyramid"]["low"] > report.chance:
         blind = max(report.table[k]["accuracy"] for k in ("bag", "pyramid, shuffled", "collapsed"))
         report.tci = tci(report.table["pyramid"]["accuracy"], blind, report.chance)
@@ -299,7 +300,8 @@ def from_torch_dataset(dataset: Any, n: int | None = None) -> tuple[NDArray[Any]
         ValueError: an item of another form, or T and sizes that differ.
     """
     index = np.arange(len(dataset)) if n is None else np.unique(np.linspace(0, len(dataset) - 1, n).astype(int))
-    parts, labels = [], []
+    parts: list[Any] = []
+    labels: list[Any] = []
     for i in index:
         item = dataset[int(i)]
         if hasattr(item, "label"):

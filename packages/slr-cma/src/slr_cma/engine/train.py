@@ -97,7 +97,7 @@ def batches(
         order = torch.arange(len(data))  # type: ignore[arg-type]
     cut = getattr(data, "batch", None)
     if callable(cut):
-        for index in order.split(size):
+        for index in torch.split(order, size):
             if len(index) >= least:
                 yield cut(index)
         return
@@ -192,7 +192,7 @@ def train(
         wrapped = nn.parallel.DistributedDataParallel(wrapped)
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     kind = torch.device(config.device).type
-    scaler = torch.amp.GradScaler(kind, enabled=config.amp and kind == "cuda")  # type: ignore[attr-defined]
+    scaler = torch.amp.GradScaler(kind, enabled=config.amp and kind == "cuda")
     history, start = History(), 0
     run = _Folder(Path(folder), config, net, rank) if folder is not None else None
     if run is not None and resume:
@@ -238,7 +238,7 @@ def _epoch(
     if isinstance(data, ArrayDataset):
         data.set_epoch(epoch)
     share = max(2, config.batch_size // ranks)
-    count = max(1, sum(1 for part in order.split(share) if len(part) >= 2))
+    count = max(1, sum(len(part) >= 2 for part in torch.split(order, share)))
     kind = torch.device(config.device).type
     total = right = seen = 0.0
     for step, batch in enumerate(batches(data, share, order=order, workers=config.workers, least=2)):

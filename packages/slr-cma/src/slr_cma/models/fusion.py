@@ -44,7 +44,7 @@ class GatedSum(nn.Module):
 
     def forward(self, events: Tensor, frames: Tensor) -> Tensor:
         """The gated sum, [T, B, C, h, w]."""
-        a = torch.sigmoid(self.gate(torch.cat([events, frames], 2).flatten(0, 1))).unflatten(0, events.shape[:2])
+        a = torch.sigmoid(self.gate(torch.cat([events, frames], 2).flatten(0, 1))).view_as(events)
         out: Tensor = 2 * (a * events + (1 - a) * frames)
         return out
 
@@ -75,7 +75,8 @@ class SpikingCrossAttention(nn.Module):
             v = self.value[me](other).flatten(2)
             mixed = (v @ k.transpose(1, 2)) @ q / math.sqrt(q.shape[1] * q.shape[2])
             out.append(own + self.scale * mixed.view_as(own))
-        return (out[0] + out[1]).view(shape)
+        both: Tensor = (out[0] + out[1]).view(shape)
+        return both
 
 
 def make_fusion(name: str, channels: int) -> tuple[nn.Module, int]:

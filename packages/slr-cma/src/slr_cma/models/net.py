@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -294,7 +294,7 @@ class CMANet(nn.Module):
                 raise ValueError("these scores look ahead in time; build the network with attention={'causal': True}")
         state = state or Streaming({}, {}, 0, None)
         neurons, past = dict(state.neurons), dict(state.past)
-        x = self._inputs(*(None if v is None else v[None] for v in (events, frames)), None)
+        x = self._inputs(None if events is None else events[None], None if frames is None else frames[None], None)
 
         def fire(name: str, neuron: LIF, current: Tensor) -> Tensor:
             spikes, neurons[name] = neuron(current, neurons.get(name), return_state=True)
@@ -304,9 +304,9 @@ class CMANet(nn.Module):
             if str(number) not in self.attention or self.attention[str(number)].allocate == "none":
                 return x
             attention = self.attention[str(number)]
-            keep = attention.receptive
-            rows = [*past.get(str(number), []), torch.cat([temporal_descriptors(v) for v in x], 2)]  # type: ignore[arg-type]
-            past[str(number)] = rows if keep is None else rows[-keep:]  # type: ignore[misc]
+            keep = cast("int | None", attention.receptive)
+            rows = [*past.get(str(number), []), torch.cat([temporal_descriptors(v) for v in x], 2)]
+            past[str(number)] = rows if keep is None else rows[-keep:]
             return self._attend_last(attention, x, past[str(number)])  # type: ignore[arg-type]
 
         for number in range(len(self.config.channels)):
@@ -384,6 +384,6 @@ class CMANet(nn.Module):
 
 def config_from(data: dict[str, Any]) -> NetConfig:
     """A :class:`NetConfig` from plain data (JSON turns tuples into lists)."""
-    fixed = {key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    fixed: dict[str, Any] = {key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
              for key, value in data.items()}  # fmt: skip
     return NetConfig(**fixed)

@@ -189,6 +189,7 @@ class SpatialScorer(nn.Module):
             if self.kind == "conv":
                 keep = [i for i in range(maps.shape[2]) if i % 3 < 2]
                 maps = maps[:, :, keep]
-            scores = torch.sigmoid(self.net(maps.flatten(0, 1))).unflatten(0, maps.shape[:2])
+            scores = torch.sigmoid(self.net(maps.flatten(0, 1)))
+            scores = scores.reshape(*maps.shape[:2], *scores.shape[1:])
         out: Tensor = scores.expand(steps, batch, *scores.shape[2:])
         return out

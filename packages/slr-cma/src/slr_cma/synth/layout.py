@@ -30,7 +30,7 @@ def synthetic_recording(
     light = {"brightLED": 1.0, "dimLED": 0.35}.get(key.light, 0.7)
     radius = 0.25 * scale
 
-    def at(t: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def at(t: np.ndarray) -> np.ndarray:
         out = np.zeros((len(t), 2))
         for step in range(int(np.ceil(seconds)) + 1):
             inside = (t >= step) & (t < step + 1)

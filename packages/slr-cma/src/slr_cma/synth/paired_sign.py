@@ -181,8 +181,8 @@ class PairedSign(Dataset[Sample]):
             path = path + 0.5 * start[:, :, None]
         marks = render.soft_disk(rest + 0.22 * world.size * path, world.size, 0.09 * world.size)
         angle = 2 * np.pi * (self.cues[part] + 0.5) / world.places
-        at = world.size * (0.5 + 0.42 * np.stack([np.cos(angle), np.sin(angle)], -1)) - 0.5
-        at = at.astype(np.float32)[:, None, None]
+        centre = world.size * (0.5 + 0.42 * np.stack([np.cos(angle), np.sin(angle)], -1)) - 0.5
+        at = centre.astype(np.float32)[:, None, None]
         if world.cue_in_events:
             tremble = rng.uniform(-1, 1, (n, k, steps + 1, 2)).astype(np.float32)
             cue = render.soft_disk(at + tremble, world.size, 0.07 * world.size)
@@ -197,7 +197,7 @@ class PairedSign(Dataset[Sample]):
         else:
             still = light.reshape(n, world.bins, world.substeps, world.size, world.size).mean(2)
         frames = still + rng.normal(0, world.frame_noise, still.shape).astype(np.float32)
-        return events, self._pool(frames[:, :, None]) / world.down**2
+        return events, (self._pool(frames[:, :, None]) / world.down**2).astype(np.float32)
 
     def _events(self, rng: np.random.Generator, marks: render.Array, bins: int) -> NDArray[np.uint8]:
         world = self.world
@@ -213,7 +213,8 @@ class PairedSign(Dataset[Sample]):
             parts.append(counts.reshape(bins, world.substeps, *counts.shape[1:]).sum(1))
         events = np.concatenate(parts).swapaxes(0, 1)
         events = events + rng.poisson(world.noise / 2, events.shape)
-        return np.minimum(self._pool(events), 255).astype(np.uint8)
+        pooled: NDArray[np.uint8] = np.minimum(self._pool(events), 255).astype(np.uint8)
+        return pooled
 
     def _pool(self, x: NDArray[Any]) -> NDArray[Any]:
         d = self.world.down
