@@ -148,9 +148,9 @@ class EventReader:
         """The whole recording with its times put right; sorting cannot be done a stretch at a time."""
         repair = self._options["repair"]
         if isinstance(source, ArraySource):
-            arrays = [source._arrays[place][:] for place in range(4)]
+            t, x, y, p = (source._arrays[place][:] for place in range(4))
             try:
-                events = Events(*arrays, source.sensor_size, repair=repair)
+                events = Events(t, x, y, p, source.sensor_size, repair=repair)
             except (ValueError, TypeError) as error:
                 raise DecodeError(self.path, None, str(error)) from None
             offset = source._offset

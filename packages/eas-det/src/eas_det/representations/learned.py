@@ -55,7 +55,7 @@ class LearnedKernelVoxel(nn.Module):
         """Packed events to [B, T, 2, H, W], with gradients to the kernel."""
         width, height = packed.size
         plane = 2 * width * height
-        dtype = self.kernel[0].weight.dtype
+        dtype = next(self.kernel.parameters()).dtype
         when = packed.t.to(dtype) / packed.window
         centres = torch.arange(self.n_bins, device=when.device, dtype=dtype) / max(self.n_bins - 1, 1)
         value = self.kernel((when[:, None] - centres)[..., None])[..., 0]  # [N, T]
