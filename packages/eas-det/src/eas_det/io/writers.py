@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def write_dat(path: str | PathLike[str], events: Events) -> None:
 def write_npz(path: str | PathLike[str], events: Events, *, compress: bool = False) -> None:
     """Write arrays t, x, y, p, the sensor's size and a version as npz. Nothing is lost."""
     size = np.array(events.sensor_size or (0, 0), np.int64)
-    save = np.savez_compressed if compress else np.savez
+    save: Any = np.savez_compressed if compress else np.savez
     with atomic_write(Path(path), "wb") as file:
         version = np.int64(_NPZ_VERSION)
         save(file, t=events.t, x=events.x, y=events.y, p=events.p, sensor_size=size, eas_det_version=version)

@@ -73,7 +73,8 @@ def micro_counts(
 def _delivered(counted: NDArray[np.int32], out: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
     """Counted as integers, which is three times as fast as counting in floats; converted once."""
     if out is None:
-        return counted.astype(dtype, copy=False)
+        converted: NDArray[Any] = counted.astype(dtype, copy=False)
+        return converted
     if out.shape != counted.shape:
         raise ValueError(f"out has shape {out.shape}; expected {counted.shape}")
     out[...] = counted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,7 @@ def time_first(counts: Tensor, channels: int, order: str) -> Tensor:
 def drives(conv: nn.Module, x: Tensor) -> Tensor:
     """One convolution for all steps: [T, B, C, H, W] -> [T, B, C', H, W], at least float32."""
     out: Tensor = conv(x.flatten(0, 1))
-    out = out.reshape(*x.shape[:2], *out.shape[1:])
+    out = out.view(*x.shape[:2], *out.shape[1:])
     return out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
 
 
@@ -104,10 +104,11 @@ def recurrent(conv: nn.Sequential, s: Tensor | None, like: Tensor) -> Tensor:
     """conv(s); before the first spike a map that all items share, for a network of one layer its bias."""
     if s is None:
         first = conv[0]
-        if len(conv) == 1 and isinstance(first, nn.Conv2d) and first.bias is not None:
+        assert isinstance(first, nn.Conv2d)
+        if len(conv) == 1 and first.bias is not None:
             out: Tensor = first.bias.view(1, -1, 1, 1)
         else:
-            out = conv(like.new_zeros((1, cast(nn.Conv2d, first).in_channels, *like.shape[-2:])))
+            out = conv(like.new_zeros(1, first.in_channels, *like.shape[-2:]))
     else:
         out = conv(s)
     return out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
