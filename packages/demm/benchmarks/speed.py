@@ -525,7 +525,8 @@ def main() -> None:
     KEEP, LOADED = given.keep, f"; {given.note}" if given.note else ""
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"got {', '.join(unknown)}, expected some of {', '.join(PARTS)}")
-    command = " ".join(["python packages/demm/benchmarks/speed.py", *parts])  # where graphs are kept is one's own
+    fewer = [] if ROUNDS == 10 else [f"--rounds {ROUNDS}"]
+    command = " ".join(["python packages/demm/benchmarks/speed.py", *fewer, *parts])  # --keep is one's own
     out = Results("demm", "speed", threads=CORES, resume=True, command=command)
     for part in parts:
         print(part, flush=True)
