@@ -316,7 +316,7 @@ def _least_squares(matrix: Any, full: Any, counts: Any, start: Any) -> Any:
 
     root = np.sqrt(counts)
     scaled = matrix.multiply(root[:, None]).tocsr().astype(np.float64)
-    columns = [
-        lsmr(scaled, root * full[:, one], atol=1e-10, btol=1e-10, x0=start[:, one])[0] for one in range(full.shape[1])
-    ]
+    # exact arithmetic would end after min(scaled.shape) steps, its default; rounding asks for more
+    options = {"atol": 1e-12, "btol": 1e-12, "conlim": 0.0, "maxiter": max(1000, 4 * min(scaled.shape))}
+    columns = [lsmr(scaled, root * full[:, one], x0=start[:, one], **options)[0] for one in range(full.shape[1])]
     return np.column_stack(columns)
