@@ -90,7 +90,8 @@ def event_count(
     dtype: Any = np.float32,
 ) -> NDArray[Any]:
     """Number of events per polarity and pixel, [2, H, W]: micro_counts with one bin."""
-    return micro_counts(events, 1, t0, t1, size, dtype=dtype)[0]
+    counted: NDArray[Any] = micro_counts(events, 1, t0, t1, size, dtype=dtype)[0]
+    return counted
 
 
 def stacked_histogram(
