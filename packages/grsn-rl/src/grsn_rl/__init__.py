@@ -16,7 +16,11 @@ from grsn_rl.memory import MEMORIES, make_memory
 from grsn_rl.nets import RecurrentNet, RunningScale
 from grsn_rl.ppo import PPO, PPOConfig
 from grsn_rl.replay import SequenceReplay
+from grsn_rl.sac import SAC, SACConfig
+from grsn_rl.sac_discrete import SACDiscrete, SACDiscreteConfig
 from grsn_rl.statistics import bootstrap, iqm
+from grsn_rl.td3 import TD3, TD3Config
+from grsn_rl.twin import TwinCritic
 
 __version__ = "0.1.0"
 
@@ -26,6 +30,8 @@ __all__ = [
     "MEMORIES",
     "PPO",
     "RLIF",
+    "SAC",
+    "TD3",
     "Agent",
     "DRQNConfig",
     "Energy",
@@ -34,7 +40,12 @@ __all__ = [
     "PPOConfig",
     "RecurrentNet",
     "RunningScale",
+    "SACConfig",
+    "SACDiscrete",
+    "SACDiscreteConfig",
     "SequenceReplay",
+    "TD3Config",
+    "TwinCritic",
     "agent_energy",
     "bootstrap",
     "evaluate",

@@ -20,12 +20,15 @@ from grsn_rl.envs.vector import VecEnv
 from grsn_rl.nets import one_hot
 from grsn_rl.ppo import PPO
 from grsn_rl.runs import Run, interruptible
+from grsn_rl.sac import SAC
+from grsn_rl.sac_discrete import SACDiscrete
 from grsn_rl.statistics import mean_of
+from grsn_rl.td3 import TD3
 
 __all__ = ["ALGORITHMS", "Agent"]
 
-ALGORITHMS: dict[str, type[Any]] = {"ppo": PPO, "drqn": DRQN}
-NUM_ENVS = {"ppo": 64, "drqn": 8}
+ALGORITHMS: dict[str, type[Any]] = {"ppo": PPO, "drqn": DRQN, "sac": SAC, "sac-discrete": SACDiscrete, "td3": TD3}
+NUM_ENVS = {"ppo": 64, "drqn": 8, "sac": 4, "sac-discrete": 4, "td3": 4}
 
 
 class Agent:
@@ -47,21 +50,25 @@ class Agent:
         num_envs: int | None = None,
         env_options: dict[str, Any] | None = None,
         memory_options: dict[str, Any] | None = None,
+        preset: str | None = None,
         **settings: Any,
     ) -> Agent:
         """A new agent.
 
         Args:
-            env: a name of ``grsn_rl.envs.make``, or a vector environment of your own. algo: "ppo" or "drqn".
+            env: a name of ``grsn_rl.envs.make``, or a vector environment of your own. algo: a name of ``ALGORITHMS``.
             memory: "grsn", "lif", "gru", "lstm", "none" or "grsn-notap". seed: decides weights, episodes and actions.
-            num_envs: environments at once where ``env`` is a name (64 for PPO, 8 for DRQN). env_options: noise,
-            flicker, delay, limit. memory_options: further arguments of the memory. settings: of the algorithm
-            (``PPOConfig``, ``DRQNConfig``).
+            num_envs: environments at once where ``env`` is a name (``NUM_ENVS``). env_options: noise,
+            flicker, delay, limit. memory_options: further arguments of the memory. preset: a set of settings that the
+            algorithm knows, such as "fast" or "paper" of SAC. settings: of the algorithm (``PPOConfig``,
+            ``SACConfig``, ...); they go before the preset's.
         Raises:
             ValueError, TypeError: a name or setting that does not fit. NotImplementedError: unsupported spaces.
         """
         choice("algo", algo, tuple(ALGORITHMS))
         kind = ALGORITHMS[algo]
+        if preset is not None:
+            settings = {**kind.presets[choice("preset", preset, tuple(kind.presets))], **settings}
         known = [f.name for f in fields(kind.Config)]
         for name in settings:
             if name not in known:

@@ -35,6 +35,8 @@ class Algorithm:
 
     name: ClassVar[str]
     Config: ClassVar[type[Any]]
+    #: settings by name, for ``Agent.create(..., preset=name)``
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     net: RecurrentNet
     optimiser: torch.optim.Optimizer
 
