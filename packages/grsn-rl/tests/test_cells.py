@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from grsn_rl import GRSN, RLIF, GRSNCell, make_memory
-from grsn_rl import _steps as steps
-from grsn_rl._sequence import run
 from grsn_rl.cells import SpikingMemory
+from grsn_rl.cells import _steps as steps
+from grsn_rl.cells._sequence import run
 from spk_neurons import ATan
 from spk_neurons.scan import check_cell
 

@@ -1,0 +1,7 @@
+"""Spiking memories with the signature of ``torch.nn.GRU``: :class:`GRSN`, :class:`GRSNCell`, :class:`RLIF`."""
+
+from grsn_rl.cells.base import SpikingMemory
+from grsn_rl.cells.grsn import GRSN, GRSNCell
+from grsn_rl.cells.lif import RLIF
+
+__all__ = ["GRSN", "RLIF", "GRSNCell", "SpikingMemory"]
