@@ -19,7 +19,7 @@ def test_ln_recovers_cells_that_are_ln(small: SyntheticRetina) -> None:
 @pytest.mark.parametrize("make", [LNModel, PoissonGLM, CNN, CRNN])
 def test_facade(small: SyntheticRetina, make: type) -> None:
     train = small.train.time(0, 600)
-    model = make(epochs=1, window=6).fit(train, small.val.time(0, 100))
+    model = make(epochs=1, window=6).fit(train, val=small.val.time(0, 100))
     x, y = small.test.stimulus[:80], small.test.spikes[:3, :80]
     p = model.predict_p(x, 4)
     assert p.shape == (80, 4)

@@ -150,7 +150,7 @@ def test_undefined_is_nan_never_zero() -> None:
     y = np.zeros((4, 50, 2), dtype=np.uint8)
     y[:, ::7, 1] = 1
     y[1:, 3, 1] = 1
-    for values in (metrics.autocorrelogram(y, 3)[:, 0], metrics.isi_ks(y, y), metrics.isi_histogram(y)[:, 0],
+    for values in (metrics.autocorrelogram(y, 3)[:, 0], metrics.isi_ks(y, y), metrics.isi_hist(y)[:, 0],
                    metrics.pearson(y[0].astype(float), y[1].astype(float)),
                    metrics.bits_per_spike([0, -1], y, [0.1, 0.1]),
                    metrics.split_half(y, 5.0)):  # fmt: skip

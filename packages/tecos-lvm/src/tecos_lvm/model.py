@@ -19,6 +19,7 @@ from spk_neurons.noise import Gaussian
 from tecos_lvm._checks import Array, binary, finite_stimulus
 from tecos_lvm.config import TeCoSConfig
 from tecos_lvm.features import gain_linear, make_features
+from tecos_lvm.free import free_run
 from tecos_lvm.memory import Cascade, make_memory
 from tecos_lvm.recurrence import DECAY, LOGVAR, THRESHOLD, Coder, run_fast, run_reference
 
@@ -136,6 +137,18 @@ class TeCoSLVM(nn.Module):
         # torch fills normals in blocks of 16: only whole blocks per bin make pieces equal the whole
         return -(-width // 16) * 16
 
+    def _draws(self, steps: int, rows: int, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+        """Normal draws [T, K B, width] of latent, encoder, decoder, prior, output; zeros for what is deterministic."""
+        c = self.config
+        widths = [c.latent_dim, c.coder_dim, c.decoder_dim, c.coder_dim, c.n_neurons]
+        noise = torch.zeros(steps, rows, self._noise_width, dtype=self.mean.dtype, device=self.mean.device)
+        if sample:
+            noise.normal_(generator=generator)
+        z, e, d, p, y = noise[..., : sum(widths)].split(widths, dim=-1)  # type: ignore[no-untyped-call]
+        if c.hidden == "lif":
+            e, d, p = (torch.zeros_like(part) for part in (e, d, p))
+        return z, e, d, p, torch.zeros_like(y) if c.output == "lif" else y
+
     def _input(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor):
             x = torch.as_tensor(np.asarray(finite_stimulus(x)))
@@ -215,18 +228,7 @@ class TeCoSLVM(nn.Module):
         f = self.features(flat.transpose(0, 1))  # [T, B, F]
         f_q, f_m = (layer(f).repeat(1, n_samples, 1) for layer in (self.encoder_f, self.memory_f))
 
-        noise = torch.zeros(steps, rows, self._noise_width, dtype=flat.dtype, device=flat.device)
-        if sample:
-            noise.normal_(generator=generator)
-        eps_z, eps_e, eps_d, eps_p, eps_y, _ = noise.split(  # type: ignore[no-untyped-call]
-            [c.latent_dim, c.coder_dim, c.decoder_dim, c.coder_dim, c.n_neurons,
-             self._noise_width - c.latent_dim - 2 * c.coder_dim - c.decoder_dim - c.n_neurons], dim=-1
-        )  # fmt: skip
-        if c.hidden == "lif":
-            eps_e, eps_d, eps_p = (torch.zeros_like(e) for e in (eps_e, eps_d, eps_p))
-        if c.output == "lif":
-            eps_y = torch.zeros_like(eps_y)
-
+        eps_z, eps_e, eps_d, eps_p, eps_y = self._draws(steps, rows, sample, generator)
         coder = Coder(self.encoder_h, self.encoder_read, self.memory_z, c.sigma)
         able = isinstance(self.memory, Cascade) and flat.device.type == "cpu" and steps > 0
         if backend == "fast" and not able:
@@ -275,12 +277,17 @@ class TeCoSLVM(nn.Module):
         )
         return s, out.state.v
 
+    def output_rule(self) -> tuple[Tensor, Tensor, bool]:
+        """Decay and reset of the output, [N] each, and whether the reset is soft (else to 0, and the amount idle)."""
+        if self.config.reset == "hard":
+            return torch.full_like(self.read.bias, DECAY), torch.zeros_like(self.read.bias), False
+        decay = torch.sigmoid(self.output_decay)
+        return decay, self.output_reset / decay, True  # u loses decay * amount = output_reset a bin later
+
     def _output(self, current: Tensor, eps: Tensor, v: Tensor, teacher: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Spikes, potential before the reset and state after it; the reset is by own spikes or by the teacher's."""
         c = self.config
-        soft = c.reset == "soft"
-        decay = torch.sigmoid(self.output_decay) if soft else torch.full_like(self.read.bias, DECAY)
-        amount = self.output_reset / decay if soft else None  # u loses decay * amount = output_reset a bin later
+        decay, amount, soft = self.output_rule()
         if teacher is None:
             options: dict[str, Any] = {"reset": "soft", "amount": amount} if soft else {"reset": "hard"}
             s, out = F.noisy_lif(current, v, noise=_Given(c.sigma, eps), decay=decay, record=("h",), **options)
@@ -290,7 +297,7 @@ class TeCoSLVM(nn.Module):
             u = F.li(current - self.output_reset * before, v, decay=decay, gain=1.0)
         else:
             u = F.li(current, v, decay=decay * (1 - before), gain=1.0)
-        last = u[-1] - amount * teacher[-1] if amount is not None else u[-1] * (1 - teacher[-1])
+        last = u[-1] - amount * teacher[-1] if soft else u[-1] * (1 - teacher[-1])
         s = (u.detach() + c.sigma * eps >= THRESHOLD).to(u.dtype)
         return s, u, last
 
@@ -313,9 +320,8 @@ class TeCoSLVM(nn.Module):
             (spikes [B, N], state).
         """
         x_t = x_t if isinstance(x_t, Tensor) else torch.as_tensor(np.asarray(finite_stimulus(x_t)))
-        flat = self._input(x_t[:, None])
-        out, _, _ = self._run(flat, state, 1, None, sample, generator, "auto", with_prior=False)
-        return out.spikes[0, :, 0], out.state
+        spikes, _, state = free_run(self, self._input(x_t[:, None]), state, 1, sample, generator)
+        return spikes[0, :, 0].to(self.mean.dtype), state
 
     def _chunks(self, x: Any, n: int, chunk: int, generator: torch.Generator | None, sample: bool) -> Any:
         x = x if isinstance(x, Tensor) else np.asarray(x)
@@ -326,9 +332,8 @@ class TeCoSLVM(nn.Module):
         state = None
         for start in range(0, len(x), chunk):
             flat = self._input(x[start : start + chunk][None])
-            out, _, _ = self._run(flat, state, n, None, sample, generator, "auto", with_prior=False)
-            state = out.state
-            yield start, out
+            spikes, potential, state = free_run(self, flat, state, n, sample, generator)
+            yield start, spikes[:, 0], potential[:, 0]
 
     @torch.no_grad()
     def generate(
@@ -340,8 +345,7 @@ class TeCoSLVM(nn.Module):
             x: one stimulus [T, *stimulus_shape]. chunk: bins at a time.
         """
         spikes = np.empty((n_trials, len(x), self.config.n_neurons), dtype=np.uint8)
-        for start, out in self._chunks(x, n_trials, chunk, generator, True):
-            part = out.spikes[:, 0]
+        for start, part, _ in self._chunks(x, n_trials, chunk, generator, True):
             spikes[:, start : start + part.shape[1]] = part.to(torch.uint8).cpu().numpy()
         return spikes
 
@@ -350,7 +354,10 @@ class TeCoSLVM(nn.Module):
         self, x: Any, n_samples: int = 20, *, generator: torch.Generator | None = None, chunk: int = 1024
     ) -> Array:
         """Probability of a spike per bin, [T, N]: mean over free-running samples of their own probabilities."""
-        rows = [out.p_spike[:, 0].mean(0) for _, out in self._chunks(x, n_samples, chunk, generator, True)]
+        rows = [
+            torch.special.ndtr((u - THRESHOLD) / self.config.sigma).mean(0)
+            for _, _, u in self._chunks(x, n_samples, chunk, generator, True)
+        ]
         empty = torch.zeros(0, self.config.n_neurons)
         return torch.cat(rows or [empty]).double().cpu().numpy()
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tecos_lvm._checks import Array, Floats, binary, finite_stimulus, positive, spike_times
 
-__all__ = ["Recording", "SpikeDataset", "from_arrays"]
+__all__ = ["Recording", "SpikeDataset", "as_dataset", "from_arrays"]
 
 MULTI_SPIKE_LIMIT = 0.05
 
@@ -225,6 +225,14 @@ class Recording:
         meta = {**self.meta, "multi_spike_share": share}
         return SpikeDataset((counts > 0).astype(np.uint8), dt_ms, stimulus, self.neuron_ids, meta)
 
+    def split(self, parts: int = 2) -> tuple[Recording, ...]:
+        """Trials dealt out in turn, as :meth:`SpikeDataset.interleave` does."""
+        if not 2 <= parts <= self.n_trials:
+            raise ValueError(
+                f"{self.n_trials} trial(s) cannot be dealt to {parts} parts; use 2 to the number of trials"
+            )
+        return tuple(self.select(trials=range(part, self.n_trials, parts)) for part in range(parts))
+
     def select(self, *, neurons: Sequence[int] | None = None, trials: Sequence[int] | None = None) -> Recording:
         """Some of the neurons and trials, by position."""
         n_index = range(self.n_neurons) if neurons is None else neurons
@@ -269,3 +277,14 @@ def from_arrays(
         [list(trials) for trials in spike_times], duration_ms, stimulus, frame_times_ms, tuple(neuron_ids)
     )
     return recording.bin(dt_ms)
+
+
+def as_dataset(x: Any, y: Any, dt_ms: float) -> SpikeDataset:
+    """What an estimator was given: a dataset alone, or a stimulus [T, ...] and its spikes [T, N] or [R, T, N]."""
+    if isinstance(x, SpikeDataset):
+        if y is not None:
+            raise ValueError("y was given besides a SpikeDataset, which holds its spikes; pass one of the two forms")
+        return x
+    if y is None:
+        raise ValueError("a stimulus was given without spikes; pass fit(x, y), or one SpikeDataset")
+    return SpikeDataset(y, dt_ms, x)

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tecos_lvm._checks import Array, binary, finite_stimulus
+from tecos_lvm._checks import Array, binary, finite_stimulus, positive
+from tecos_lvm.estimator import Scored
 from tecos_lvm.metrics.rates import bits_per_spike, pearson, smooth
-from tecos_lvm.recording import SpikeDataset
+from tecos_lvm.recording import SpikeDataset, as_dataset
 
 __all__ = ["Baseline"]
 
 
-class Baseline(nn.Module):
+def probability(rate: Tensor) -> Tensor:
+    """Of at least one event in a bin of this rate."""
+    return (-torch.expm1(-rate)).clamp(1e-6, 1 - 1e-6)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What an epoch iterates over: (probabilities, spikes), both [..., N]; and how many there are."""
+
+    epoch: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+    steps: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.epoch()
+
+
+class Baseline(Scored, nn.Module):
     """A rate r per bin whose spike probability is 1 - exp(-r); Bernoulli likelihood.
 
     Args:
         window: frames of history, bins. epochs: passes over the bins. lr: of AdamW, cosine to 0. weight_decay: of it.
-        batch: bins per step. seed: of start and order.
+        batch: bins per step. seed: of start and order. dt_ms: bin, where arrays are given (a dataset has its own).
     """
 
     def __init__(
@@ -32,12 +51,14 @@ class Baseline(nn.Module):
         weight_decay: float = 0.0,
         batch: int = 512,
         seed: int = 0,
+        dt_ms: float = 10.0,
     ) -> None:
         super().__init__()
         if min(window, epochs, batch) < 1 or not lr > 0:
             raise ValueError(f"window={window}, epochs={epochs}, batch={batch}, lr={lr} given; all must be positive")
         self.window, self.epochs, self.lr, self.weight_decay = window, epochs, lr, weight_decay
         self.batch, self.seed = batch, seed
+        self.dt_ms = positive("dt_ms", dt_ms)
         self.shape: tuple[int, ...] = ()
         self.n_neurons = 0
 
@@ -72,12 +93,13 @@ class Baseline(nn.Module):
     def _rates(self, windows: Tensor, past: Tensor | None) -> Tensor:
         return self.drive(windows)
 
-    def fit(self, train: SpikeDataset, val: SpikeDataset | None = None, y: Any = None) -> Baseline:
-        """Fit to a dataset; with ``val`` the epoch with the best validation score is kept.
+    def fit(self, x: Any, y: Any = None, *, val: SpikeDataset | None = None) -> Self:
+        """Fit to a dataset, or to a stimulus x [T, ...] and spikes y [T, N] or [R, T, N].
 
-        The score is the correlation with repeated trials, or bits per spike where the model has history or val one
-        trial.
+        With ``val`` the epoch with the best validation score is kept: the correlation with repeated trials, or bits
+        per spike where the model has history or val one trial.
         """
+        train = as_dataset(x, y, self.dt_ms)
         if train.stimulus is None:
             raise ValueError("the dataset has no stimulus; a baseline predicts from one")
         torch_state = torch.random.get_rng_state()
@@ -96,23 +118,13 @@ class Baseline(nn.Module):
         if not self.scale > 0:
             raise ValueError("the stimulus is constant; a model of responses to it cannot be fitted")
         self.null_p = train.spikes.mean(axis=(0, 1))
-        padded = self._prepare(x)
-        self.build(padded.shape[1], torch.from_numpy(self.null_p).float().clamp(1e-4, 0.9))
-        spikes = torch.from_numpy(train.spikes)
-        past = torch.cat([torch.zeros(train.n_trials, max(self.lags, 1), self.n_neurons, dtype=torch.uint8), spikes], 1)
+        self.build(int(np.prod(self.shape)), torch.from_numpy(self.null_p).float().clamp(1e-4, 0.9))
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        bins = train.n_bins * train.n_trials
-        steps = self.epochs * -(-bins // self.batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        batches = self._batches(self._prepare(x), torch.from_numpy(train.spikes))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs * batches.steps)
         best, kept = float("-inf"), None
         for _ in range(self.epochs):
-            for order in torch.randperm(bins).split(self.batch):  # type: ignore[no-untyped-call]
-                trial, index = order // train.n_bins, order % train.n_bins
-                before = None
-                if self.lags:
-                    before = past[trial[:, None], index[:, None] + torch.arange(self.lags)].float()
-                p = self.probability(self._windows(padded, index), before)
-                y = spikes[trial, index].float()
+            for p, y in batches:
                 loss = nn.functional.binary_cross_entropy(p, y, reduction="none").sum(-1).mean()
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -125,9 +137,22 @@ class Baseline(nn.Module):
         if kept is not None:
             self.load_state_dict(kept)
 
+    def _batches(self, padded: Tensor, spikes: Tensor) -> Batches:
+        """The epoch's batches; single bins of single trials in random order."""
+        trials, bins = spikes.shape[:2]
+        past = torch.cat([torch.zeros(trials, max(self.lags, 1), self.n_neurons, dtype=torch.uint8), spikes], 1)
+
+        def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+            for order in torch.randperm(bins * trials).split(self.batch):  # type: ignore[no-untyped-call]
+                trial, index = order // bins, order % bins
+                before = past[trial[:, None], index[:, None] + torch.arange(self.lags)].float() if self.lags else None
+                yield self.probability(self._windows(padded, index), before), spikes[trial, index].float()
+
+        return Batches(epoch, -(-bins * trials // self.batch))
+
     def probability(self, windows: Tensor, past: Tensor | None) -> Tensor:
         """Spike probabilities [B, N] given windows and, for models with history, past spikes [B, lags, N]."""
-        return (-torch.expm1(-self._rates(windows, past))).clamp(1e-6, 1 - 1e-6)
+        return probability(self._rates(windows, past))
 
     def _score(self, val: SpikeDataset) -> float:
         if val.n_trials < 2 or self.lags:
@@ -165,13 +190,16 @@ class Baseline(nn.Module):
     def log_likelihood(self, stimulus: Any, spikes: Any) -> Array:
         """Log likelihood of recorded trials given the stimulus and, with history, their own past; [N], nats."""
         y = torch.from_numpy(binary(spikes))
+        if not self.lags:
+            p = torch.from_numpy(self.predict_p(stimulus))
+            return torch.where(y > 0, p.log(), torch.log1p(-p)).sum((0, 1)).numpy()
         padded = self._prepare(stimulus)
-        past = torch.cat([torch.zeros(len(y), max(self.lags, 1), self.n_neurons, dtype=torch.uint8), y], dim=1)
+        past = torch.cat([torch.zeros(len(y), self.lags, self.n_neurons, dtype=torch.uint8), y], dim=1)
         total = torch.zeros(self.n_neurons, dtype=torch.float64)
         for index in torch.arange(y.shape[1]).split(4096):  # type: ignore[no-untyped-call]
             windows = self._windows(padded, index)
             for r in range(len(y)):
-                before = past[r][index[:, None] + torch.arange(self.lags)].float() if self.lags else None
+                before = past[r][index[:, None] + torch.arange(self.lags)].float()
                 p = self.probability(windows, before).double()
                 total += torch.where(y[r, index] > 0, p.log(), torch.log1p(-p)).sum(0)
         return total.numpy()

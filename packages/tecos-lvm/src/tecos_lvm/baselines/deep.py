@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tecos_lvm.baselines.base import Baseline
+from tecos_lvm._checks import Array
+from tecos_lvm.baselines.base import Baseline, Batches, probability
 
 __all__ = ["CNN", "CRNN"]
 
@@ -52,11 +54,26 @@ class CNN(Baseline):
 
 
 class CRNN(CNN):
-    """A convolution per frame, a GRU of ``hidden`` units over the window, then the same output."""
+    """A convolution per frame, a GRU of ``hidden`` units over all frames so far, then the same output.
 
-    def __init__(self, *, hidden: int = 64, features: int = 32, **options: Any) -> None:
-        super().__init__(**options)
-        self.hidden, self.features = hidden, features
+    It is trained on random clips whose first ``window`` bins warm it up and are outside the loss; in use it carries
+    its state from the first frame to the last.
+
+    Args:
+        hidden: units of the GRU. features: it gets per frame. clip: bins of a clip. batch: clips per step.
+        others: :class:`CNN`.
+    """
+
+    def __init__(
+        self, *, hidden: int = 64, features: int = 32, clip: int = 100, batch: int = 16, **options: Any
+    ) -> None:
+        super().__init__(batch=batch, **options)
+        if min(hidden, features) < 1 or clip <= self.window:
+            raise ValueError(
+                f"hidden={hidden}, features={features}, clip={clip} given; all must be positive and a clip longer than "
+                f"the window of {self.window} bins"
+            )
+        self.hidden, self.features, self.clip = hidden, features, clip
 
     def build(self, n_in: int, p_spike: Tensor) -> None:
         if len(self.shape) not in (2, 3) or (len(self.shape) == 3 and self.shape[0] != 1):
@@ -69,8 +86,34 @@ class CRNN(CNN):
         self.cell = nn.GRU(self.features, self.hidden, batch_first=True)
         self._head(self.hidden, p_spike)
 
-    def drive(self, windows: Tensor) -> Tensor:
-        images = windows.flatten(0, 1).unflatten(-1, self.shape[-2:])[:, None]  # type: ignore[no-untyped-call]
-        f = self.squeeze(self.body(images)).unflatten(0, windows.shape[:2])
-        last = self.cell(f)[0][:, -1]
-        return self.scale_log.exp() * F.softplus(self.read(last))
+    def sequence(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rates per bin [B, T, N] of standardised frames [B, T, pixels], and the state after them."""
+        images = x.flatten(0, 1).unflatten(-1, self.shape[-2:])[:, None]  # type: ignore[no-untyped-call]
+        f = self.squeeze(self.body(images)).unflatten(0, x.shape[:2])
+        h, last = self.cell(f, state)
+        return self.scale_log.exp() * F.softplus(self.read(h)), last
+
+    def _batches(self, padded: Tensor, spikes: Tensor) -> Batches:
+        frames = padded[self.window - 1 :]
+        trials, bins = spikes.shape[:2]
+        if bins < self.clip:
+            raise ValueError(f"clips of {self.clip} bins do not fit into {bins} bins of training data")
+        steps = max(1, bins * trials // (self.batch * (self.clip - self.window)))
+
+        def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(steps):
+                starts = torch.randint(bins - self.clip + 1, (self.batch, 1)) + torch.arange(self.clip)
+                trial = torch.randint(trials, (self.batch, 1))
+                rate, _ = self.sequence(frames[starts])
+                yield probability(rate[:, self.window :]), spikes[trial, starts[:, self.window :]].float()
+
+        return Batches(epoch, steps)
+
+    @torch.no_grad()
+    def predict_p(self, stimulus: Any, n_samples: int = 20, *, seed: int = 0) -> Array:
+        """Spike probability per bin [T, N]."""
+        rows, state = [], None
+        for part in self._prepare(stimulus)[self.window - 1 :].split(4096):  # type: ignore[no-untyped-call]
+            rate, state = self.sequence(part[None], state)
+            rows.append(probability(rate[0]))
+        return torch.cat(rows).double().numpy()

@@ -14,29 +14,32 @@ import numpy as np
 from tecos_lvm._checks import Array
 from tecos_lvm.recording import Recording
 
-__all__ = ["load_onken", "load_onken_images"]
+__all__ = ["load_onken", "load_onken_folder", "load_onken_images", "load_pillow_rgc"]
 
 MOVIE_MS = 18_000.0
 
 
-def _read(path: str | Path) -> Array:
+def _variable(path: str | Path, variable: str) -> Array:
     from scipy.io import loadmat
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give one of the .mat files of the folder NeuralData/Spikes")
+        raise FileNotFoundError(f"{path} is not a file; give a .mat file (load_onken_folder reads a folder of them)")
     try:
-        found = loadmat(path, variable_names=["Spikes"])
+        found = loadmat(path, variable_names=[variable])
     except Exception as problem:
         # loadmat raises whatever its parser trips over: zlib.error, TypeError, ValueError, struct.error, EOFError ...
         raise ValueError(
             f"{path} cannot be read as a MATLAB file ({type(problem).__name__}: {problem}); "
             f"it has {path.stat().st_size} bytes: truncated, or of another format?"
         ) from None
-    if "Spikes" not in found:
-        names = sorted(name for name in found if not name.startswith("__"))
-        raise ValueError(f"{path} has no variable 'Spikes' (found: {', '.join(names) or 'none'})")
-    spikes = found["Spikes"]
+    if variable not in found:
+        raise ValueError(f"{path} has no variable {variable!r}; another kind of file?")
+    return np.asarray(found[variable])
+
+
+def _read(path: str | Path) -> Array:
+    spikes = _variable(path, "Spikes")
     if not isinstance(spikes, np.ndarray) or spikes.dtype != object or spikes.size == 0:
         raise ValueError(f"{path}: 'Spikes' is {getattr(spikes, 'dtype', type(spikes))}, expected a cell array")
     return spikes
@@ -93,6 +96,23 @@ def load_onken(
     return Recording(_trains(spikes, path), duration_ms, stimulus, times, meta=meta)
 
 
+def load_onken_folder(folder: str | Path, *, duration_ms: float = MOVIE_MS) -> dict[str, Recording]:
+    """Every movie recording of a folder, by the file's name without its ending; sets of images are left out.
+
+    Raises:
+        FileNotFoundError: no movie recording there. ValueError: a file that cannot be read.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob("*.mat")):
+        first = _read(path).flat[0]
+        if isinstance(first, np.ndarray) and first.dtype == object:
+            continue
+        found[path.stem] = load_onken(path, duration_ms=duration_ms)
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no movie recording (Movie1Exp1.mat and its like)")
+    return found
+
+
 def load_onken_images(path: str | Path, *, duration_ms: float = 1000.0) -> list[Recording]:
     """The recordings of a set of flashed stimuli (``NaturalImages1.mat``, ``Gratings.mat``, ``Shifts1.mat``).
 
@@ -112,3 +132,32 @@ def load_onken_images(path: str | Path, *, duration_ms: float = 1000.0) -> list[
         meta = {"source": "doi:10.5061/dryad.4ch10", "file": Path(path).name, "stimulus_id": str(index)}
         recordings.append(Recording(trains, max(duration_ms, last), meta=meta))
     return recordings
+
+
+def load_pillow_rgc(folder: str | Path) -> Recording:
+    """Four macaque parasol cells under full-field binary noise (Pillow's GLM tutorial): one trial of 20 minutes.
+
+    The files may be used for the tutorial alone and not passed on, so none of them is part of any test here.
+
+    Args:
+        folder: holds ``Stim.mat``, ``stimtimes.mat`` and ``SpTimes.mat`` (seconds).
+    Returns:
+        The recording, frames [F, 1]; ``meta["frame_ms"]`` is the time of one frame.
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, truncated, or the three do not fit.
+    """
+    folder = Path(folder)
+    frames = np.asarray(_variable(folder / "Stim.mat", "Stim"), dtype=np.float64).reshape(-1, 1)
+    times = np.asarray(_variable(folder / "stimtimes.mat", "stimtimes"), dtype=np.float64).reshape(-1) * 1000
+    if len(times) != len(frames) or len(times) < 2:
+        raise ValueError(
+            f"{folder}: {len(frames)} frames and {len(times)} frame times; the files do not belong together"
+        )
+    cells = _variable(folder / "SpTimes.mat", "SpTimes").reshape(-1)
+    frame = float(np.median(np.diff(times)))
+    onset, duration = times[0], times[-1] - times[0] + frame
+    trains = []
+    for cell in cells:
+        t = np.asarray(cell, dtype=np.float64).reshape(-1) * 1000 - onset
+        trains.append([t[(t >= 0) & (t < duration)]])
+    return Recording(trains, duration, frames, times - onset, meta={"file": folder.name, "frame_ms": frame})

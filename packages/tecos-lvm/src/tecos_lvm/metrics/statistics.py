@@ -9,7 +9,7 @@ import numpy as np
 
 from tecos_lvm._checks import Array, Floats, binary, positive, spike_times
 
-__all__ = ["autocorrelogram", "cv", "cv2", "fano", "isi", "isi_histogram", "isi_ks", "lv", "noise_correlation"]
+__all__ = ["autocorrelogram", "cv", "cv2", "fano", "isi", "isi_hist", "isi_ks", "lv", "noise_correlation"]
 
 
 def _binned(spikes: Any) -> Array:
@@ -38,7 +38,7 @@ def binned_isi(spikes: Any) -> list[Floats]:
     return out
 
 
-def isi_histogram(spikes: Any, max_bins: int = 100) -> Floats:
+def isi_hist(spikes: Any, max_bins: int = 100) -> Floats:
     """Share of intervals of 1, 2, ... max_bins bins, [N, max_bins]; nan where a neuron has no interval."""
     rows = []
     for gaps in binned_isi(spikes):
