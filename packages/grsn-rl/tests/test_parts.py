@@ -14,7 +14,15 @@ from typer.testing import CliRunner
 
 from grsn_rl import GRSN, Agent, SequenceReplay, agent_energy, bootstrap, iqm, memory_energy
 from grsn_rl.cli import app
-from grsn_rl.envs import CartPoleVec, GymVec, Partial, PartialObservation, PendulumVec, make
+from grsn_rl.envs import (
+    CartPoleVec,
+    GymVec,
+    Partial,
+    PartialObservation,
+    PendulumVec,
+    RepeatPreviousVec,
+    make,
+)  # fmt: skip
 from grsn_rl.ppo import advantages
 from grsn_rl.runs import read_metrics
 
@@ -79,12 +87,42 @@ def test_gymnasium_environments_by_name() -> None:
 
 
 def test_popgym() -> None:
-    pytest.importorskip("popgym")
+    popgym = pytest.importorskip("popgym")
     env = make("popgym:RepeatPreviousEasy", 2)
     assert (env.actions, env.obs_size) == (4, 4)
     assert env.reset(seed=0).sum() == 2  # a Discrete observation is one-hot
     with pytest.raises(ValueError, match="POPGym has no"):
         make("popgym:Nothing")
+    # our own RepeatPrevious: the same cards and actions give the same rewards and end
+    theirs, rng = popgym.envs.repeat_previous.RepeatPreviousEasy(), np.random.default_rng(0)
+    suits, told, actions = [theirs.reset(seed=1)[0]], [], rng.integers(0, 4, 60)
+    for action in actions:
+        suit, *rest = theirs.step(int(action))
+        suits.append(suit)
+        told.append(rest[:2])
+        if rest[1]:
+            break
+    ours = make("RepeatPreviousEasy", 1)
+    assert isinstance(ours, RepeatPreviousVec)
+    ours.reset(0)
+    ours.set_state({**ours.get_state(), "state": np.array([suits], float)})
+    for t, (reward, ended) in enumerate(told):
+        step = ours.step(actions[t : t + 1])
+        assert step.reward[0] == pytest.approx(reward)
+        assert (step.terminated[0], step.truncated[0]) == (ended, False)
+        assert step.final_obs[0].argmax() == suits[t + 1]
+
+
+def test_repeat_previous_rewards_memory() -> None:
+    env = make("RepeatPreviousEasy", 3)
+    cards, total = [env.reset(0)], 0.0
+    for _ in range(51):
+        step = env.step(np.argmax(cards[max(0, len(cards) - 4)], 1))
+        cards.append(step.final_obs)
+        total += step.reward
+    assert step.terminated.all()
+    assert total == pytest.approx(1.0)
+    assert np.sum(cards, 0).tolist() == [[13.0] * 4] * 3
 
 
 def test_advantages_of_a_cut_episode_use_the_value_of_its_last_observation() -> None:

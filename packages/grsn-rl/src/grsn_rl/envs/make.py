@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 
+from grsn_rl.envs.classic import CartPoleVec, PendulumVec, RepeatPreviousVec
 from grsn_rl.envs.partial import Partial
-from grsn_rl.envs.vector import CartPoleVec, GymVec, PendulumVec, VecEnv
+from grsn_rl.envs.vector import GymVec, VecEnv
 
 __all__ = ["MASKS", "describe", "make"]
 
@@ -20,7 +22,13 @@ MASKS: dict[str, tuple[int, ...]] = {
     "LunarLander-P": (0, 1, 4, 6, 7),
     "LunarLander-V": (2, 3, 5, 6, 7),
 }
-_OWN: dict[str, Any] = {"CartPole": CartPoleVec, "Pendulum": PendulumVec}
+_OWN: dict[str, Any] = {
+    "CartPole": CartPoleVec,
+    "Pendulum": PendulumVec,
+    "RepeatPreviousEasy": RepeatPreviousVec,
+    "RepeatPreviousMedium": partial(RepeatPreviousVec, decks=2, k=32),
+    "RepeatPreviousHard": partial(RepeatPreviousVec, decks=3, k=64),
+}
 _GYM = {"LunarLander": "LunarLander-v3"}
 
 
@@ -29,10 +37,11 @@ def describe() -> dict[str, str]:
     told = {
         "CartPole": "NumPy, 200 steps, fully observed",
         "Pendulum": "NumPy, 200 steps, fully observed",
+        "RepeatPreviousEasy": "NumPy, POPGym's task: the suit of the card three steps ago; also Medium (31), Hard (63)",
         "LunarLander": "Gymnasium, needs gymnasium[box2d]",
     }
     told |= {name: f"sees only the numbers {', '.join(map(str, mask))}" for name, mask in MASKS.items()}
-    told["popgym:NAME"] = "a task of POPGym, such as popgym:RepeatPreviousEasy; needs grsn-rl[popgym]"
+    told["popgym:NAME"] = "a task of POPGym, such as popgym:AutoencodeEasy; needs grsn-rl[popgym]"
     told["ID"] = "any id that Gymnasium knows, such as Acrobot-v1"
     return told
 
@@ -43,8 +52,8 @@ def make(
     """N environments by name.
 
     Args:
-        name: one of ``describe()``: our NumPy CartPole and Pendulum, with -P or -V what is left when velocities or
-            positions are hidden; ``popgym:NAME``; a Gymnasium id.
+        name: one of ``describe()``: our NumPy environments, with -P or -V what is left when velocities or positions
+            are hidden; ``popgym:NAME``; a Gymnasium id.
         num_envs: how many step at once. noise, flicker, delay: as in :class:`Partial`. limit: steps per episode where
             not the usual number.
     Raises:
