@@ -37,7 +37,7 @@ def test_the_known_spatial_score() -> None:
 
 @pytest.mark.parametrize("allocate", ["self", "cross"])
 def test_swapping_modalities_and_scorers_swaps_the_outputs(allocate: Any) -> None:
-    cma = CrossModalityAttention(allocate)
+    cma = CrossModalityAttention(4, None, allocate)
     x_e, x_f = pair()
     y_e, y_f = cma(x_e, x_f)
     for each in (cma.time, cma.space):
@@ -51,9 +51,9 @@ def test_swapping_modalities_and_scorers_swaps_the_outputs(allocate: Any) -> Non
 
 def test_none_is_the_identity_and_factors_start_near_one() -> None:
     x_e, x_f = pair()
-    assert CrossModalityAttention("none")(x_e, x_f) == (x_e, x_f)
+    assert CrossModalityAttention(4, allocate="none")(x_e, x_f) == (x_e, x_f)
     for allocate in ALLOCATIONS[:-1]:
-        y_e, y_f = CrossModalityAttention(allocate)(x_e, x_f)  # type: ignore[arg-type]
+        y_e, y_f = CrossModalityAttention(4, None, allocate)(x_e, x_f)  # type: ignore[arg-type]
         for x, y in ((x_e, y_e), (x_f, y_f)):
             assert ((y / x - 1).abs() < 0.1).all()
 
@@ -61,13 +61,13 @@ def test_none_is_the_identity_and_factors_start_near_one() -> None:
 def test_scores_lie_in_the_unit_interval_and_go_where_they_should() -> None:
     x_e, x_f = pair()
     for allocate in ALLOCATIONS[:-1]:
-        for score in CrossModalityAttention(allocate).scores(x_e, x_f):  # type: ignore[arg-type]
+        for score in CrossModalityAttention(4, None, allocate).scores(x_e, x_f):  # type: ignore[arg-type]
             assert score is None or bool(((score > 0) & (score < 1)).all())
-    own, swapped = CrossModalityAttention("self"), CrossModalityAttention("cross")
+    own, swapped = CrossModalityAttention(4, allocate="self"), CrossModalityAttention(4, allocate="cross")
     swapped.load_state_dict(own.state_dict())
     a, b = own.scores(x_e, x_f), swapped.scores(x_e, x_f)
     torch.testing.assert_close((a[0], a[1], a[2], a[3]), (b[1], b[0], b[3], b[2]))
-    s = CrossModalityAttention("complementary").scores(x_e, x_f)
+    s = CrossModalityAttention(4, allocate="complementary").scores(x_e, x_f)
     assert s.time_events is None
     assert s.space_frames is None
 
@@ -75,7 +75,7 @@ def test_scores_lie_in_the_unit_interval_and_go_where_they_should() -> None:
 @pytest.mark.parametrize("kind", ["mlp", "conv1d", "attention"])
 @pytest.mark.parametrize("static", [False, True])
 def test_what_is_masked_alters_no_unmasked_output(kind: Any, static: bool) -> None:
-    cma = CrossModalityAttention("joint", temporal_scorer=kind, length=5, static=static)
+    cma = CrossModalityAttention(4, allocate="joint", T=5, temporal_scorer=kind, static=static)
     x_e, x_f = pair()
     mask = torch.ones(5, 3, dtype=torch.bool)
     mask[2, 1] = mask[4, :] = False
@@ -92,7 +92,7 @@ def test_what_is_masked_alters_no_unmasked_output(kind: Any, static: bool) -> No
 
 @pytest.mark.parametrize("kind", ["conv1d", "attention"])
 def test_a_causal_score_does_not_look_ahead(kind: Any) -> None:
-    cma = CrossModalityAttention("joint", temporal_scorer=kind, causal=True)
+    cma = CrossModalityAttention(4, allocate="joint", temporal_scorer=kind, causal=True)
     x_e, x_f = pair(7)
     before = cma(x_e, x_f)[0]
     x_e[4:], x_f[4:] = 9.0, -9.0
@@ -104,12 +104,12 @@ def test_a_causal_score_does_not_look_ahead(kind: Any) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_any_number_of_steps_goes(kind: Any, steps: int) -> None:
     x_e, x_f = pair(steps)
-    assert CrossModalityAttention(temporal_scorer=kind)(x_e, x_f)[1].shape == x_f.shape
+    assert CrossModalityAttention(4, temporal_scorer=kind)(x_e, x_f)[1].shape == x_f.shape
 
 
 @pytest.mark.parametrize("allocate", ["joint", "self", "cross", "complementary"])
 def test_gradients_reach_the_scorers_used_and_cross_the_branches(allocate: Any) -> None:
-    cma = CrossModalityAttention(allocate)
+    cma = CrossModalityAttention(4, None, allocate)
     x_e, x_f = (x.requires_grad_() for x in pair())
     cma(x_e, x_f)[0].square().sum().backward()
     crosses = x_f.grad is not None and bool(x_f.grad.abs().sum() > 0)
@@ -118,7 +118,7 @@ def test_gradients_reach_the_scorers_used_and_cross_the_branches(allocate: Any) 
     for i in used:
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in cma.time[i].last.parameters())  # type: ignore[union-attr]
     x_e, x_f = (x.detach().requires_grad_() for x in (x_e, x_f))
-    detached = CrossModalityAttention(allocate, detach_scores=True)
+    detached = CrossModalityAttention(4, None, allocate, detach_scores=True)
     detached(x_e, x_f)[0].sum().backward()
     assert x_f.grad is None or not x_f.grad.any()
 
@@ -128,8 +128,8 @@ def test_gradients_reach_the_scorers_used_and_cross_the_branches(allocate: Any) 
     [
         ({"allocate": "both"}, "allocate='both'"),
         ({"temporal": False, "spatial": False}, "leave no score"),
-        ({"temporal_scorer": "mlp"}, "needs length=T"),
-        ({"temporal_scorer": "mlp", "length": 4, "causal": True}, "looks at all steps"),
+        ({"temporal_scorer": "mlp"}, "give T"),
+        ({"temporal_scorer": "mlp", "T": 4, "causal": True}, "looks at all steps"),
         ({"causal": True, "static": True}, "static"),
         ({"kernel_size": 4}, "odd"),
         ({"allocate": "complementary", "spatial": False}, "needs both"),
@@ -138,11 +138,11 @@ def test_gradients_reach_the_scorers_used_and_cross_the_branches(allocate: Any) 
 )
 def test_bad_attention_is_one_clear_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CrossModalityAttention(**options)
+        CrossModalityAttention(4, **options)
 
 
 def test_an_mlp_scorer_says_which_t_it_takes() -> None:
-    cma = CrossModalityAttention(temporal_scorer="mlp", length=4, allocate="self")
+    cma = CrossModalityAttention(4, temporal_scorer="mlp", T=4, allocate="self")
     with pytest.raises(ValueError, match="weights for T=4 steps and got T=5"):
         cma(*pair(5))
     with pytest.raises(ValueError, match="equal T, B, h and w"):

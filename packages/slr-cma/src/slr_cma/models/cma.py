@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,22 +34,25 @@ class CrossModalityAttention(nn.Module):
     factor near 1 there, so switching attention on does not starve or flood the neurons behind it.
 
     Args:
+        channels: C of the two branches, or (events, frames) where they differ; inputs are checked against it.
+        T: steps of a recording; only ``temporal_scorer="mlp"`` is tied to it.
         allocate: whose scores go where.
             "joint": both branches' features score each branch; "self": own scores (an ablation: attention without
             exchange); "cross": each branch gets the other's scores; "complementary": events get the frames' space
             scores, frames the events' time scores; "none": the identity.
         temporal, spatial: switch one half off.
-        temporal_scorer: "conv1d" (any T), "attention" (any T), "mlp" (one T: give ``length``).
-        spatial_scorer: "conv2" or "conv". kernel_size: of the spatial scorer. static: one spatial map a recording.
+        temporal_scorer: "conv1d" (any T), "attention" (any T), "mlp" (one T: give it).
+        spatial_scorer: "conv2" or "conv". kernel_size: of the spatial scorer (the field takes 7 for maps of 14 pixels
+            and more). static: one spatial map a recording.
         residual: False multiplies by P Q alone, which starves the neurons behind it at the start.
         causal: scores at t use steps <= t only; what :meth:`CMANet.step` needs.
         detach_scores: no gradient through the scores into the features.
     Raises:
-        ValueError: unknown allocation, both halves off, causal with "mlp" or static.
+        ValueError: unknown allocation, both halves off, causal with "mlp" or static, "mlp" without T.
     Source: the abstract fixes only that temporal and spatial scores are learned from both modalities and allocated
         across them; everything else is a reconstruction of ours (docs, "Fusion").
     Example:
-        >>> cma = CrossModalityAttention()
+        >>> cma = CrossModalityAttention(channels=4)
         >>> x_e, x_f = torch.rand(7, 2, 4, 5, 5), torch.rand(7, 2, 4, 5, 5)
         >>> y_e, y_f = cma(x_e, x_f)
         >>> y_e.shape
@@ -58,13 +61,14 @@ class CrossModalityAttention(nn.Module):
 
     def __init__(
         self,
+        channels: int | tuple[int, int],
+        T: int | None = None,
         allocate: Allocation = "joint",
         *,
         temporal: bool = True,
         spatial: bool = True,
         temporal_scorer: TemporalKind = "conv1d",
         spatial_scorer: Literal["conv", "conv2"] = "conv2",
-        length: int | None = None,
         reduction: int = 4,
         kernel_size: int = 3,
         hidden: int = 8,
@@ -82,13 +86,14 @@ class CrossModalityAttention(nn.Module):
             raise ValueError("allocate='complementary' gives space to one branch and time to the other: it needs both")
         if causal and static:
             raise ValueError("static=True averages over the whole recording; causal scores need static=False")
+        self.channels = (channels, channels) if isinstance(channels, int) else tuple(channels)
         self.allocate: Allocation = allocate
         self.residual, self.detach_scores, self.causal = residual, detach_scores, causal
         sources = 2 if allocate == "joint" else 1
 
         def time() -> TemporalScorer:
             return TemporalScorer(
-                temporal_scorer, sources=sources, outputs=sources, length=length, reduction=reduction, causal=causal,
+                temporal_scorer, sources=sources, outputs=sources, length=T, reduction=reduction, causal=causal,
                 hidden=hidden,
             )  # fmt: skip
 
@@ -114,6 +119,11 @@ class CrossModalityAttention(nn.Module):
                 f"events {tuple(x_e.shape)} and frames {tuple(x_f.shape)} must be [T, B, C, h, w] with equal T, B, h "
                 "and w; pool or project the larger one first"
             )
+        if (x_e.shape[2], x_f.shape[2]) != self.channels:
+            raise ValueError(
+                f"events have {x_e.shape[2]} and frames {x_f.shape[2]} channels; this attention was built for "
+                f"channels={self.channels}"
+            )
         if mask is not None and tuple(mask.shape) != tuple(x_e.shape[:2]):
             raise ValueError(f"mask {tuple(mask.shape)} does not fit [T, B] = {tuple(x_e.shape[:2])}")
         if self.detach_scores:
@@ -126,6 +136,10 @@ class CrossModalityAttention(nn.Module):
         if self.space:
             found = self._run(self.space, [spatial_maps(x, mask) for x in (x_e, x_f)], mask)
             q = [found[0], found[1]]
+        return self.allocated(p, q)
+
+    def allocated(self, p: list[Tensor | None], q: list[Tensor | None]) -> Scores:
+        """Which scores each branch is given, from those of events and frames in time (p) and in space (q)."""
         if self.allocate == "cross":
             p, q = p[::-1], q[::-1]
         elif self.allocate == "complementary":
@@ -152,9 +166,16 @@ class CrossModalityAttention(nn.Module):
             factor = (1 + factor) / (1 + start)
         return x * factor.to(x.dtype)
 
-    def forward(self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Weighed events and frames, shaped like the inputs [T, B, C, h, w]."""
-        if self.allocate == "none":
-            return x_e, x_f
+    @overload
+    def forward(self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def forward(
+        self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None, *, return_scores: Literal[True]
+    ) -> tuple[Tensor, Tensor, Scores]: ...
+    def forward(
+        self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None, *, return_scores: bool = False
+    ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Scores]:
+        """Weighed events and frames, shaped like the inputs [T, B, C, h, w]; with ``return_scores`` the scores too."""
         s = self.scores(x_e, x_f, mask)
-        return self.weigh(x_e, s.time_events, s.space_events), self.weigh(x_f, s.time_frames, s.space_frames)
+        y_e, y_f = self.weigh(x_e, s.time_events, s.space_events), self.weigh(x_f, s.time_frames, s.space_frames)
+        return (y_e, y_f, s) if return_scores else (y_e, y_f)

@@ -154,7 +154,9 @@ class CMANet(nn.Module):
         # attention last: networks that differ in it alone then draw the same weights from one seed elsewhere
         depth = len(config.channels)
         stages_with = sorted({stage % depth for stage in config.cma_stages}) if config.fusion == "cma" else []
-        self.attention = nn.ModuleDict({str(s): CrossModalityAttention(**config.attention) for s in stages_with})
+        self.attention = nn.ModuleDict(
+            {str(s): CrossModalityAttention(config.channels[s], **config.attention) for s in stages_with}
+        )
 
     # ------------------------------------------------------------------ whole recordings
 
@@ -341,11 +343,9 @@ class CMANet(nn.Module):
         if attention.space:
             found = attention._run(attention.space, [spatial_maps(v) for v in x], None)
             q = [found[0], found[1]]
-        if attention.allocate == "cross":
-            p, q = p[::-1], q[::-1]
-        elif attention.allocate == "complementary":
-            p, q = [None, p[0]], [q[1], None]
-        return [attention.weigh(v, p[i], q[i]) for i, v in enumerate(x)]
+        given = attention.allocated(p, q)
+        pairs = ((given.time_events, given.space_events), (given.time_frames, given.space_frames))
+        return [attention.weigh(v, *pair) for v, pair in zip(x, pairs, strict=True)]
 
     # ------------------------------------------------------------------ training
 

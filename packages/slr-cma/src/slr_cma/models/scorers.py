@@ -67,8 +67,8 @@ class TemporalScorer(nn.Module):
         if kind == "mlp":
             if length is None or length < 1:
                 raise ValueError(
-                    f"temporal_scorer='mlp' has weights per step and needs length=T, got {length}; "
-                    "'conv1d' and 'attention' take any T"
+                    f"temporal_scorer='mlp' has weights per step; give T, the number of steps (got {length}), or take "
+                    "'conv1d' or 'attention' (any T)"
                 )
             if causal:
                 raise ValueError(
