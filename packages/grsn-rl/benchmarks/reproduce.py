@@ -1,35 +1,39 @@
 """Against the paper's claim: "similar performance to RNNs at about half the power" (its tables are not at hand).
 
-    python packages/grsn-rl/benchmarks/reproduce.py [--only TEXT] [--minutes N] [--more] [--list]
+    python packages/grsn-rl/benchmarks/reproduce.py [--workers N] [--minutes N] [--more] [--only TEXT] [--list]
 
-Recurrent PPO, 64 environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's learning rate
-is chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds 0,
-1, 2 run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells, each written as
-soon as it is done; a stopped queue goes on where it was. ``--more`` adds the second table: five seeds, further tasks
-and memories.
+Recurrent PPO, 64 NumPy environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's learning
+rate is chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds
+0, 1, 2 run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells on one thread
+each, written as soon as they are done; a stopped queue goes on where it was. ``--more`` adds the second table: five
+seeds, further tasks and memories.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
+import traceback
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 
+import numpy as np
 import torch
 
 from grsn_rl import Agent, bootstrap, evaluate
 from results import Results
 
 STEPS, TUNING_SEED = 200_000, 100
-RATES = (1e-3, 3e-3)
+RATES = (1e-3, 2e-3, 4e-3)
 CORE = (("CartPole-P", "Pendulum-V"), ("none", "lif", "grsn", "gru"), (0, 1, 2))
 MORE = (
-    ("CartPole-P", "Pendulum-V", "CartPole-V", "Pendulum-P", "popgym:RepeatPreviousEasy"),
+    ("CartPole-P", "Pendulum-V", "CartPole-V", "Pendulum-P", "RepeatPreviousEasy"),
     ("none", "lif", "grsn", "gru", "grsn-notap", "lstm"),
     (0, 1, 2, 3, 4),
 )
@@ -38,136 +42,189 @@ RETURN, ENERGY = "median greedy return", "energy per step, whole agent"
 SETTINGS: dict[str, dict[str, Any]] = {"Pendulum": {"gamma": 0.95, "epochs": 8}}
 
 
-def train(env: str, memory: str, rate: float, seed: int) -> dict[str, float]:
-    """One run; what it was worth in the end."""
-    settings = SETTINGS.get(env.partition("-")[0], {})
-    agent = Agent.create(env, "ppo", memory, seed, lr=rate, anneal_steps=STEPS, **settings)
+class Cell(NamedTuple):
+    """One run: ``rate`` None stands for the one chosen on the tuning seed."""
+
+    task: str
+    memory: str
+    rate: float | None
+    seed: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.task}, {self.memory}" + ("" if self.rate is None else f", try lr {self.rate:g}")
+
+
+def train(task: str, memory: str, rate: float, seed: int) -> tuple[dict[str, float], float]:
+    """One run: what it was worth in the end, and its seconds of CPU."""
+    torch.set_num_threads(1)
+    begin = time.process_time()
+    settings = SETTINGS.get(task.partition("-")[0], {})
+    agent = Agent.create(task, "ppo", memory, seed, lr=rate, anneal_steps=STEPS, **settings)
     agent.learn(STEPS, progress=False)
     result = evaluate(agent, episodes=100)
     told = {
         "lr": rate,
-        "train_return": float(sum(agent.algorithm.returns) / max(1, len(agent.algorithm.returns))),
+        "train_return": float(np.mean(agent.algorithm.returns)),
         "return": result.mean,
         "length": result.lengths,
         "nJ": result.energy_nJ,
     }
     if result.firing_rate == result.firing_rate:
         told |= {"rate": result.firing_rate, "dead": result.dead, "saturated": result.saturated}
-    return told
+    return told, time.process_time() - begin
 
 
-def queue(
-    tasks: tuple[str, ...], memories: tuple[str, ...], seeds: tuple[int, ...]
-) -> list[tuple[str, str, float | None, int]]:
-    """(task, memory, rate to try or None for the chosen one, seed), the first task's first."""
-    cells: list[tuple[str, str, float | None, int]] = []
-    for task in tasks:
-        cells += [(task, memory, rate, TUNING_SEED) for rate in RATES for memory in memories]
-        cells += [(task, memory, None, seed) for seed in seeds for memory in memories]
-    return cells
-
-
-def label(task: str, memory: str, rate: float | None) -> str:
-    return f"{task}, {memory}" + ("" if rate is None else f", try lr {rate:g}")
+def queue(more: bool) -> list[Cell]:
+    """The core table's cells first; in each table the search before what needs it."""
+    cells: list[Cell] = []
+    for tasks, memories, seeds in (CORE, MORE)[: 1 + more]:
+        cells += [Cell(t, m, rate, TUNING_SEED) for t in tasks for rate in RATES for m in memories]
+        cells += [Cell(t, m, None, seed) for t in tasks for seed in seeds for m in memories]
+    return list(dict.fromkeys(cells))
 
 
 def chosen(out: Results, task: str, memory: str) -> float | None:
     """The rate of the best training return on the tuning seed; None while some are missing."""
-    scores = [out.values(label(task, memory, rate), "train_return") for rate in RATES]
-    if not all(scores):
-        return None
-    return max(zip(scores, RATES, strict=True))[1]
+    scores = [out.values(Cell(task, memory, rate, TUNING_SEED).label, "train_return") for rate in RATES]
+    return max(zip(scores, RATES, strict=True))[1] if all(scores) else None
 
 
-def rows(out: Results, tasks: tuple[str, ...], memories: tuple[str, ...]) -> None:
-    """Summaries of all cells that are done."""
-    for task in tasks:
-        energy = {m: out.values(label(task, m, None), "nJ") for m in memories}
-        for memory in memories:
-            values = out.values(label(task, memory, None), "return")
-            for rate in RATES:
-                tried = out.values(label(task, memory, rate), "train_return")
-                if tried:
-                    worth = out.values(label(task, memory, rate), "return")[0]
-                    out.add(
-                        name=f"{task}, {memory}, lr {rate:g}", metric="training return of the last 50 episodes",
-                        ours=tried[0], n=1, table="tuning",
-                        note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.0f}",
-                    )  # fmt: skip
-            if not values:
-                waits = "waits in the queue of benchmarks/reproduce.py"
-                out.add(name=f"{task}, {memory}", metric=RETURN, ours=None, n=0, note=waits, table="return")
-                if memory != "gru":
-                    peer = ("gru", None)
-                    out.add(
-                        name=f"{task}, {memory}", metric=ENERGY, unit="nJ", ours=None, peer=peer, n=0, note=waits,
-                        table="energy",
-                    )  # fmt: skip
-                continue
-            low, high = bootstrap(values, lambda x, axis: [median(x.tolist())])
-            spikes = out.values(label(task, memory, None), "rate")
-            target, met = None, None
-            if task == "CartPole-P" and memory == "grsn":
-                target, met = ">= 190", median(values) >= 190
-            if task == "CartPole-P" and memory == "none":
-                target, met = "<= 150", median(values) <= 150
-            note = f"seeds: {', '.join(f'{v:.0f}' for v in values)}; median in [{low[0]:.0f}, {high[0]:.0f}]"
-            note += f"; lr {chosen(out, task, memory):g}"
-            if spikes:
-                note += f"; rate {median(spikes):.2f}"
+def difference(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """Difference of the medians over seeds, and its 95 % bootstrap interval, both sides drawn anew."""
+    rng = np.random.default_rng(0)
+    a, b = np.array(ours), np.array(theirs)
+    draws = [
+        np.median(a[rng.integers(0, len(a), len(a))]) - np.median(b[rng.integers(0, len(b), len(b))])
+        for _ in range(2000)
+    ]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(np.median(a) - np.median(b)), float(low), float(high)
+
+
+def tuning_rows(out: Results, task: str, memory: str) -> None:
+    for rate in RATES:
+        name = Cell(task, memory, rate, TUNING_SEED).label
+        for tried, worth in zip(out.values(name, "train_return"), out.values(name, "return"), strict=True):
             out.add(
-                name=f"{task}, {memory}", metric=RETURN, ours=median(values), target=target, met=met,
-                n=len(values), note=note, table="return",
+                name=f"{task}, {memory}, lr {rate:g}", metric="training return of the last 50 episodes", ours=tried,
+                n=1, table="tuning", note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.4g}",
             )  # fmt: skip
-            if memory != "gru" and energy[memory] and energy["gru"]:
-                ratio = median(energy[memory]) / median(energy["gru"])
-                spiking = memory == "grsn"
-                out.add(
-                    name=f"{task}, {memory}", metric=ENERGY, unit="nJ",
-                    ours=median(energy[memory]),
-                    peer=("gru", median(energy["gru"])), ratio=ratio, target="<= 0.5" if spiking else None,
-                    met=ratio <= 0.5 if spiking else None, n=len(energy[memory]), table="energy",
-                    note="4.6 pJ per MAC, 0.9 pJ per AC at the measured rate",
-                )  # fmt: skip
+
+
+def return_row(out: Results, task: str, memory: str) -> None:
+    name = f"{task}, {memory}"
+    values, others = out.values(name, "return"), out.values(f"{task}, gru", "return")
+    if not values:
+        out.add(
+            name=name, metric=RETURN, ours=None, n=0, table="return",
+            note="waits in the queue of benchmarks/reproduce.py",
+        )  # fmt: skip
+        return
+    middle = median(values)
+    low, high = bootstrap(values, np.median)
+    note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]"
+    note += f"; lr {chosen(out, task, memory):g}"
+    target: str | None = None
+    met: bool | None = None
+    if (task, memory) == ("CartPole-P", "none"):
+        target, met = "<= 150", middle <= 150
+    if memory == "grsn":
+        spikes = out.values(name, "rate")
+        note += f"; rate {median(spikes):.2f}"
+        if others:
+            gap, least, most = difference(values, others)
+            target, met = "within noise of GRU", most >= 0
+            note += f"; {gap:+.3g} [{least:.3g}, {most:.3g}] to GRU"
+        if task == "CartPole-P":
+            target = f">= 190, {target}" if target else ">= 190"
+            met = middle >= 190 and met is not False
+    out.add(name=name, metric=RETURN, ours=middle, target=target, met=met, n=len(values), note=note, table="return")
+
+
+def energy_row(out: Results, task: str, memory: str) -> None:
+    name = f"{task}, {memory}"
+    ours, theirs = out.values(name, "nJ"), out.values(f"{task}, gru", "nJ")
+    if memory == "gru":
+        return
+    if not (ours and theirs):
+        out.add(
+            name=name, metric=ENERGY, unit="nJ", ours=None, peer=("gru", None), n=0, table="energy",
+            note="waits in the queue of benchmarks/reproduce.py",
+        )  # fmt: skip
+        return
+    ratio, spiking = median(ours) / median(theirs), memory == "grsn"
+    note = "4.6 pJ per MAC, 0.9 pJ per AC"
+    if rates := out.values(name, "rate"):
+        dead, saturated = (median(out.values(name, key)) for key in ("dead", "saturated"))
+        note += f" at the measured rate, {median(rates):.2f}; dead {dead:.0%}, saturated {saturated:.0%}"
+    out.add(
+        name=name, metric=ENERGY, unit="nJ", ours=median(ours), peer=("gru", median(theirs)), ratio=ratio,
+        target="<= 0.5" if spiking else None, met=ratio <= 0.5 if spiking else None, n=len(ours), table="energy",
+        note=note,
+    )  # fmt: skip
+
+
+def rows(out: Results, more: bool) -> None:
+    """Summaries of all cells that are done, and what is still to do."""
+    for tasks, memories, _ in (CORE, MORE)[: 1 + more]:
+        for task in tasks:
+            for memory in memories:
+                tuning_rows(out, task, memory)
+                return_row(out, task, memory)
+                energy_row(out, task, memory)
     out.write()
+
+
+def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bool) -> None:
+    """Run the cells, each as soon as its learning rate is known; one that fails is told and left out."""
+    begun = time.monotonic()
+    waiting = [cell for cell in cells if not out.has_cell(cell.label, cell.seed)]
+    running: dict[Future[Any], Cell] = {}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        while True:
+            for cell in list(waiting):
+                if len(running) >= workers or time.monotonic() - begun > 60 * minutes:
+                    break
+                rate = cell.rate if cell.rate is not None else chosen(out, cell.task, cell.memory)
+                if rate is not None:
+                    waiting.remove(cell)
+                    running[pool.submit(train, cell.task, cell.memory, rate, cell.seed)] = cell
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                try:
+                    values, seconds = future.result()
+                except Exception:
+                    print(f"{cell.label}, seed {cell.seed} failed:\n{traceback.format_exc()}", flush=True)
+                    continue
+                out.add_cell(cell.label, cell.seed, values, seconds=seconds)
+                rows(out, more)
+                told = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
+                print(f"{cell.label}, seed {cell.seed}: {told} ({seconds:.0f} s)", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cells whose label holds this text")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no cell after so long")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--more", action="store_true", help="the second table too")
     parser.add_argument("--list", action="store_true", help="print the queue and stop")
     parser.add_argument("--rows", action="store_true", help="only write the tables' rows anew")
+    parser.add_argument("--out", type=Path, help="folder of reproduce.json, instead of the package's results")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    plan = MORE if args.more else CORE
-    out = Results(
-        "grsn-rl", "reproduce", threads=1, resume=True, command="python packages/grsn-rl/benchmarks/reproduce.py"
-    )
-    begun = time.monotonic()
-    for task, memory, rate, seed in queue(*plan):
-        name = label(task, memory, rate)
-        if args.list:
-            print(("done " if out.has_cell(name, seed) else "     ") + f"{name}, seed {seed}")
-            continue
-        if (
-            args.rows
-            or args.only not in name
-            or out.has_cell(name, seed)
-            or time.monotonic() - begun > 60 * args.minutes
-        ):
-            continue
-        use = rate if rate is not None else chosen(out, task, memory)
-        if use is None:
-            continue
-        start = time.process_time()
-        values = train(task, memory, use, seed)
-        out.add_cell(name, seed, values, seconds=time.process_time() - start)
-        rows(out, *plan[:2])
-        print(f"{name}, seed {seed}: {values}", flush=True)
-    if not args.list:
-        rows(out, *plan[:2])
+    command = "python packages/grsn-rl/benchmarks/reproduce.py" + (" --more" if args.more else "")
+    out = Results("grsn-rl", "reproduce", threads=1, resume=True, command=command, folder=args.out)
+    cells = [cell for cell in queue(args.more) if args.only in cell.label]
+    if args.list:
+        for cell in cells:
+            print(("done " if out.has_cell(cell.label, cell.seed) else "     ") + f"{cell.label}, seed {cell.seed}")
+        return
+    if not args.rows:
+        work(out, cells, args.workers, args.minutes, args.more)
+    rows(out, args.more)
 
 
 if __name__ == "__main__":
