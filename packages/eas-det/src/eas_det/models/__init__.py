@@ -1,0 +1,21 @@
+"""The detector: backbone, feature pyramid, head, and all of them behind a sampler."""
+
+from .backbone import PAFPN, SpikingCSPDarknet
+from .checkpoint import load_detector, save_detector
+from .detector import SPIKING, VARIANTS, Detections, EventDetector, StepEmbedding, Targets
+from .head import Predictions, YOLOXHead
+
+__all__ = [
+    "PAFPN",
+    "SPIKING",
+    "VARIANTS",
+    "Detections",
+    "EventDetector",
+    "Predictions",
+    "SpikingCSPDarknet",
+    "StepEmbedding",
+    "Targets",
+    "YOLOXHead",
+    "load_detector",
+    "save_detector",
+]
