@@ -13,8 +13,10 @@ from grsn_rl.drqn import DRQN, DRQNConfig
 from grsn_rl.energy import Energy, agent_energy, memory_energy
 from grsn_rl.evaluate import EvalResult, evaluate
 from grsn_rl.memory import MEMORIES, make_memory
+from grsn_rl.mixers import MonotoneMixer, SumMixer, TeamNet
 from grsn_rl.nets import RecurrentNet, RunningScale
 from grsn_rl.ppo import PPO, PPOConfig
+from grsn_rl.qmix import QMIX, VDN, QMIXConfig
 from grsn_rl.replay import SequenceReplay
 from grsn_rl.sac import SAC, SACConfig
 from grsn_rl.sac_discrete import SACDiscrete, SACDiscreteConfig
@@ -29,22 +31,28 @@ __all__ = [
     "GRSN",
     "MEMORIES",
     "PPO",
+    "QMIX",
     "RLIF",
     "SAC",
     "TD3",
+    "VDN",
     "Agent",
     "DRQNConfig",
     "Energy",
     "EvalResult",
     "GRSNCell",
+    "MonotoneMixer",
     "PPOConfig",
+    "QMIXConfig",
     "RecurrentNet",
     "RunningScale",
     "SACConfig",
     "SACDiscrete",
     "SACDiscreteConfig",
     "SequenceReplay",
+    "SumMixer",
     "TD3Config",
+    "TeamNet",
     "TwinCritic",
     "agent_energy",
     "bootstrap",

@@ -15,20 +15,23 @@ from grsn_rl import checkpoint
 from grsn_rl._checks import choice, whole
 from grsn_rl.algorithm import Algorithm
 from grsn_rl.drqn import DRQN
-from grsn_rl.envs import make
 from grsn_rl.envs.vector import VecEnv
 from grsn_rl.nets import one_hot
 from grsn_rl.ppo import PPO
+from grsn_rl.qmix import QMIX, VDN
 from grsn_rl.runs import Run, interruptible
 from grsn_rl.sac import SAC
 from grsn_rl.sac_discrete import SACDiscrete
 from grsn_rl.statistics import mean_of
 from grsn_rl.td3 import TD3
+from grsn_rl.teams.team import TeamEnv
 
 __all__ = ["ALGORITHMS", "Agent"]
 
-ALGORITHMS: dict[str, type[Any]] = {"ppo": PPO, "drqn": DRQN, "sac": SAC, "sac-discrete": SACDiscrete, "td3": TD3}
-NUM_ENVS = {"ppo": 64, "drqn": 8, "sac": 4, "sac-discrete": 4, "td3": 4}
+ALGORITHMS: dict[str, type[Any]] = {
+    "ppo": PPO, "drqn": DRQN, "sac": SAC, "sac-discrete": SACDiscrete, "td3": TD3, "qmix": QMIX, "vdn": VDN,
+}  # fmt: skip
+NUM_ENVS = {"ppo": 64, "drqn": 8, "sac": 4, "sac-discrete": 4, "td3": 4, "qmix": 8, "vdn": 8}
 
 
 class Agent:
@@ -56,12 +59,13 @@ class Agent:
         """A new agent.
 
         Args:
-            env: a name of ``grsn_rl.envs.make``, or a vector environment of your own. algo: a name of ``ALGORITHMS``.
+            env: a name of ``grsn_rl.envs.make`` (qmix, vdn: of ``grsn_rl.teams.make``), or environments of your own.
+            algo: "ppo", "drqn", "sac", "sac-discrete", "td3", "qmix" or "vdn".
             memory: "grsn", "lif", "gru", "lstm", "none" or "grsn-notap". seed: decides weights, episodes and actions.
-            num_envs: environments at once where ``env`` is a name (``NUM_ENVS``). env_options: noise,
-            flicker, delay, limit. memory_options: further arguments of the memory. preset: a set of settings that the
-            algorithm knows, such as "fast" or "paper" of SAC. settings: of the algorithm (``PPOConfig``,
-            ``SACConfig``, ...); they go before the preset's.
+            num_envs: environments at once where ``env`` is a name (``NUM_ENVS``). env_options: noise, flicker, delay,
+            limit; of teams: limit, jitter, reward. memory_options: further arguments of the memory.
+            preset: settings that the algorithm knows by a name, such as "paper" of SAC. settings: of the algorithm
+            (``PPOConfig``, ``SACConfig``, ...); they come before the preset's.
         Raises:
             ValueError, TypeError: a name or setting that does not fit. NotImplementedError: unsupported spaces.
         """
@@ -75,13 +79,15 @@ class Agent:
                 raise TypeError(f"{algo} has no setting {name!r}; it has {', '.join(known)}")
         if isinstance(env, str):
             env_name, options = env, dict(env_options or {})
-            built = make(env, whole("num_envs", num_envs or NUM_ENVS[algo]), **options)
+            built = kind.make_env(env, whole("num_envs", num_envs or NUM_ENVS[algo]), **options)
         elif env_options or num_envs:
             raise TypeError("num_envs and env_options belong to an environment's name; yours is made already")
         else:
             env_name, options, built = None, {}, env
+        if isinstance(built, TeamEnv) and not issubclass(kind, QMIX):
+            raise NotImplementedError(f"{built.name} has {built.agents} agents, {algo} trains one; use 'qmix' or 'vdn'")
         config = {
-            "env": env_name, "env_options": options, "num_envs": built.num_envs, "shape": _shape(built), "algo": algo,
+            "env": env_name, "env_options": options, "num_envs": built.num_envs, "shape": built.shape, "algo": algo,
             "memory": memory, "memory_options": dict(memory_options or {}), "seed": int(seed), "settings": settings,
         }  # fmt: skip
         # weights come from this seed alone; the caller's random state is left as it was
@@ -179,19 +185,24 @@ class Agent:
         state: tuple[NDArray[Any], ...] | None = None,
         episode_start: NDArray[Any] | bool | None = None,
         deterministic: bool = True,
+        available: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
         """Actions for observations; the signature of Stable-Baselines3.
 
         Args:
             obs: [N, O], or [O] for one environment; as the environment gives it. state: what the last call returned,
                 None at the start. episode_start: [N], true where an episode begins: the past is then forgotten.
-            deterministic: the most likely (most valued) action, or a drawn one.
+            deterministic: the most likely (most valued) action, or a drawn one. available: of teams alone, the mask
+            [N, K, A] of actions that each agent has; None is all. Teams: obs [N, K, O], actions [N, K].
         Returns:
             actions, int [N] or float [N, A] in [-1, 1] (without N for one observation), and the state to pass on.
         Raises:
             ValueError: an observation of another size, or not finite; a state of another number of environments.
         """
         a = self.algorithm
+        if isinstance(a, QMIX):
+            action, after, self.last_output = a.predict(obs, state, episode_start, deterministic, available)
+            return action, after
         obs = np.asarray(obs, np.float32)
         single = obs.ndim == 1
         rows = obs[None] if single else obs
@@ -219,8 +230,8 @@ class Agent:
         heads = a.net.decide(out, seen[None])
         action = a.greedy(tuple(h[0] for h in heads), deterministic)
         self.last_output = out[0].numpy()
-        after = one_hot(action, a.env.actions)
-        return (action[0] if single else action), (memory.numpy(), after.numpy())
+        seen_next = one_hot(action, a.env.actions)
+        return (action[0] if single else action), (memory.numpy(), seen_next.numpy())
 
     # storing
 
@@ -246,12 +257,12 @@ class Agent:
         elif name is None:
             raise ValueError(f"{path} was trained in an environment of your own; pass it: Agent.load(path, env=...)")
         else:
-            built = make(name, config["num_envs"], **config["env_options"])
-        if _shape(built) != config["shape"] or built.num_envs != config["num_envs"]:
+            built = ALGORITHMS[config["algo"]].make_env(name, config["num_envs"], **config["env_options"])
+        if built.shape != config["shape"] or built.num_envs != config["num_envs"]:
             raise ValueError(
                 f"{path} comes from {config['env'] or 'an environment'} ({_told(config['shape'])}, "
                 f"{config['num_envs']} "
-                f"at once), {built.name} has {_told(_shape(built))}, {built.num_envs} at once; pass the environment it "
+                f"at once), {built.name} has {_told(built.shape)}, {built.num_envs} at once; pass the environment it "
                 "was trained in"
             )
         agent = cls.create(
@@ -269,13 +280,13 @@ class Agent:
         name = name or self.config["env"]
         if name is None:
             raise ValueError("the agent was trained in an environment of your own; pass env=...")
-        return make(name, num_envs, **self.config["env_options"])
+        return self.algorithm.make_env(name, num_envs, **self.config["env_options"])
 
     def check_env(self, env: VecEnv) -> None:
         """ValueError where the environment's shape is not the one trained on."""
-        if _shape(env) != self.config["shape"]:
+        if env.shape != self.config["shape"]:
             raise ValueError(
-                f"{env.name} has {_told(_shape(env))}, the agent was trained on "
+                f"{env.name} has {_told(env.shape)}, the agent was trained on "
                 f"{_told(self.config['shape'])}; evaluate "
                 "it in environments of that shape"
             )
@@ -285,13 +296,10 @@ class Agent:
         return f"Agent({c['env']!r}, {c['algo']!r}, {c['memory']!r}, seed={c['seed']}, steps={self.steps})"
 
 
-def _shape(env: VecEnv) -> list[int | None]:
-    return [env.obs_size, env.actions, env.action_size]
-
-
 def _told(shape: list[int | None]) -> str:
     actions = f"{shape[1]} actions" if shape[1] is not None else f"{shape[2]} continuous actions"
-    return f"observations of {shape[0]} numbers, {actions}"
+    team = f", {shape[3]} agents" if len(shape) > 3 else ""
+    return f"observations of {shape[0]} numbers, {actions}{team}"
 
 
 def _bar(goal: int, done: int, progress: bool) -> Any:

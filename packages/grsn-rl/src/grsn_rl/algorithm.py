@@ -4,6 +4,7 @@ state; and how all of it is stored."""
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grsn_rl.cells import SpikingMemory
+from grsn_rl.envs.make import make
 from grsn_rl.envs.vector import Step, VecEnv
 from grsn_rl.nets import RecurrentNet, RunningScale
 
@@ -37,6 +39,8 @@ class Algorithm:
     Config: ClassVar[type[Any]]
     #: settings by name, for ``Agent.create(..., preset=name)``
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: what an environment's name means
+    make_env: Callable[..., VecEnv] = staticmethod(make)
     net: RecurrentNet
     optimiser: torch.optim.Optimizer
 

@@ -10,9 +10,10 @@ import torch
 
 from grsn_rl.algorithm import check_obs
 from grsn_rl.cells import SpikingMemory
-from grsn_rl.energy import Energy, agent_energy
+from grsn_rl.energy import Energy
 from grsn_rl.envs.vector import VecEnv
-from grsn_rl.statistics import bootstrap
+from grsn_rl.statistics import bootstrap, mean_of
+from grsn_rl.teams.team import TeamEnv, TeamStep
 
 if TYPE_CHECKING:
     from grsn_rl.agent import Agent
@@ -26,7 +27,8 @@ class EvalResult:
 
     mean, std, low, high: of the episodes' returns, with a 95 % bootstrap interval of the mean. lengths: mean steps per
     episode. firing_rate: spikes per neuron and update; dead, saturated: fractions of neurons that never, and that
-    always, fired (nan without spikes). energy_nJ: nanojoule per environment step, whole agent.
+    always, fired (nan without spikes). energy_nJ: nanojoule per decision, whole agent (in a team, of one agent).
+    won: share of the team's episodes that were won (nan where there is nothing to win).
     """
 
     mean: float
@@ -39,6 +41,7 @@ class EvalResult:
     dead: float
     saturated: float
     energy_nJ: float
+    won: float = float("nan")
     returns: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,18 +54,14 @@ class EvalResult:
         text = f"return {self.mean:.1f} [{self.low:.1f}, {self.high:.1f}] over {self.episodes} episodes"
         if np.isfinite(self.firing_rate):
             text += f", rate {self.firing_rate:.2f}, dead {self.dead:.0%}, saturated {self.saturated:.0%}"
+        if np.isfinite(self.won):
+            text += f", won {self.won:.0%}"
         return text + f", {self.energy_nJ:.1f} nJ per step"
 
 
 def energy_of(agent: Agent, rate: float) -> Energy:
     """Energy of one decision at this firing rate (nan counts as zero: no spikes)."""
-    net = agent.algorithm.net
-    memory = net.memory
-    return agent_energy(
-        net.kind, obs=net.obs_size, act=net.act_size, outputs=net.outputs[0], hidden=net.hidden, embed=net.embed,
-        layers=int(memory.num_layers), shortcut=net.shortcut_size, head=net.head_size,  # type: ignore[arg-type]
-        rate=0.0 if np.isnan(rate) else rate, gate=getattr(memory, "gate", "input"),
-    )  # fmt: skip
+    return agent.algorithm.net.energy(0.0 if np.isnan(rate) else rate)
 
 
 @torch.no_grad()
@@ -92,11 +91,13 @@ def evaluate(
     total, age = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
     returns: list[float] = []
     lengths: list[int] = []
+    won: list[float] = []
     obs = env.reset(seed)
-    check_obs(obs, env)
+    check_obs(obs.reshape(len(obs), -1), env)
     state, start = None, np.ones(env.num_envs, bool)
     while (count < rounds).any():
-        action, state = agent.predict(obs, state, start, deterministic)
+        mask = {"available": env.available} if isinstance(env, TeamEnv) else {}
+        action, state = agent.predict(obs, state, start, deterministic, **mask)
         if spiking and agent.last_output is not None:
             live = count < rounds
             fired += agent.last_output[live].sum(0)
@@ -109,10 +110,12 @@ def evaluate(
             if count[i] < rounds:
                 returns.append(float(total[i]))
                 lengths.append(int(age[i]))
+                if isinstance(step, TeamStep) and step.won is not None:
+                    won.append(float(step.won[i]))
             count[i] += 1
             total[i], age[i] = 0.0, 0
         obs = step.obs
-        check_obs(obs, env)
+        check_obs(obs.reshape(len(obs), -1), env)
     rates = fired / max(updates, 1)
     rate = float(rates.mean()) if spiking else float("nan")
     low, high = bootstrap(returns)
@@ -121,5 +124,5 @@ def evaluate(
         lengths=float(np.mean(lengths)), episodes=len(returns), firing_rate=rate,
         dead=float((rates == 0).mean()) if spiking else float("nan"),
         saturated=float((rates == 1).mean()) if spiking else float("nan"),
-        energy_nJ=energy_of(agent, rate).nanojoule(), returns=tuple(returns),
+        energy_nJ=energy_of(agent, rate).nanojoule(), won=mean_of(won), returns=tuple(returns),
     )  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from grsn_rl.energy import Energy, agent_energy
 from grsn_rl.memory import make_memory
 
 __all__ = ["RecurrentNet", "RunningScale", "one_hot"]
@@ -122,3 +123,11 @@ class RecurrentNet(nn.Module):
         """Heads [T, B, size] and the new state; keep [T, B] is 0 where an episode starts."""
         out, state = self.remember(obs, previous, state, keep)
         return self.decide(out, obs), state
+
+    def energy(self, rate: float) -> Energy:
+        """One decision at this firing rate."""
+        return agent_energy(
+            self.kind, obs=self.obs_size, act=self.act_size, outputs=self.outputs[0], hidden=self.hidden,
+            embed=self.embed, layers=int(self.memory.num_layers), shortcut=self.shortcut_size,  # type: ignore[arg-type]
+            head=self.head_size, rate=rate, gate=getattr(self.memory, "gate", "input"),
+        )  # fmt: skip

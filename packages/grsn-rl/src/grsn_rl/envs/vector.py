@@ -45,6 +45,11 @@ class VecEnv:
     actions: int | None
     action_size: int
 
+    @property
+    def shape(self) -> list[int | None]:
+        """Numbers that an agent is made for."""
+        return [self.obs_size, self.actions, self.action_size]
+
     def reset(self, seed: int | None = None) -> Floats:
         """Start N new episodes; with a seed, always the same ones."""
         raise NotImplementedError
