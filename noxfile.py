@@ -160,7 +160,16 @@ def try_wheel(session: nox.Session, package: monorepo.Package) -> None:
     install_oracles(session, [package], *package.group("oracles-isolated"))
     tests = package.tests.relative_to(ROOT)
     combined = ["--ignore", str(tests / "combined")]
-    session.run("pytest", str(tests), *combined, *session.posargs)
+    run_tests(session, str(tests), *combined)
+
+
+def run_tests(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Pytest on every core, a file at a time; on one with the caller's own arguments, as ``--pdb`` asks for.
+
+    Each process computes on one thread: two that start two each wait for one another.
+    """
+    spread = [] if session.posargs else ["-n", "auto", "--dist", "loadfile"]
+    session.run("pytest", *spread, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1", **(env or {})})
 
 
 def refuse(session: nox.Session, problems: list[str]) -> None:
@@ -175,8 +184,8 @@ def tests(session: nox.Session) -> None:
     packages = list(TREE.packages)
     session.install(*TREE.group("test"), *TREE.group("lint"), *editable(packages))
     install_oracles(session, packages)
-    chosen = session.posargs or ["packages", "tools", "--require-every-package"]
-    session.run("pytest", *chosen, env={"UV": str(nox.virtualenv.UV)})
+    chosen = [] if session.posargs else ["packages", "tools", "--require-every-package"]
+    run_tests(session, *chosen, env={"UV": str(nox.virtualenv.UV)})
 
 
 @nox.session(reuse_venv=False)
@@ -288,6 +297,13 @@ def build_all(session: nox.Session) -> None:
         session.run("python", "-m", "build", "--outdir", "dist", str(package.folder.relative_to(ROOT)))
         refuse(session, wheels.problems(wheels.find(ROOT / "dist", package), package))
     session.run("twine", "check", "--strict", *map(str, sorted((ROOT / "dist").glob("*.*"))))
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Every command of the eight against missing, empty, foreign and unwritable paths."""
+    session.install(*TREE.group("test"), *editable(list(TREE.packages)))
+    session.run("python", "tools/faults.py", *session.posargs)
 
 
 @nox.session

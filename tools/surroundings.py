@@ -27,7 +27,10 @@ def prepare(environment: MutableMapping[str, str], root: Path) -> None:
         one folder for all sessions, so that a kernel is compiled once.
     ``UV_PYTHON_DOWNLOADS``
         ``never``: a job uses the Pythons that are here.
+    ``PYTHONDONTWRITEBYTECODE``
+        taken out: dozens of test processes import torch, and each would compile it anew.
     """
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     links = environment.get("PIP_FIND_LINKS") or _pip_setting("find-links")
     if links:
         environment.setdefault("UV_FIND_LINKS", ",".join(links.split()))
