@@ -126,7 +126,8 @@ def cnn(
 
 
 def vgg(depth: int, shape: Sequence[int], classes: int, parts: _Parts, hidden: int | None = None) -> nn.Module:
-    """VGG with average pooling; VGG-11 and 16 end in two hidden layers (4096), VGG-5 in one (512)."""
+    """VGG with average pooling; VGG-11 and 16 end in two hidden layers (4096), VGG-5 in one (512), normalised too: with a
+    leak their summed input would stay far below the threshold."""
     layers: list[nn.Module] = []
     width, size = shape[0], torch.Size(shape[1:])
     for item in VGG[depth]:
@@ -139,7 +140,7 @@ def vgg(depth: int, shape: Sequence[int], classes: int, parts: _Parts, hidden: i
     layers.append(_Flatten())
     width *= math.prod(size)
     for out in [hidden or 512] if depth == 5 else [hidden or 4096] * 2:
-        layers += [OverTime(nn.Linear(width, out)), parts.neuron()]
+        layers += [Synapse(nn.Linear(width, out, bias=False), out, threshold=parts.threshold), parts.neuron()]
         width = out
     return nn.Sequential(*layers, OverTime(nn.Linear(width, classes)))
 

@@ -306,11 +306,13 @@ def _augment(x: Tensor, flip: bool, crop: int) -> Tensor:
     """Random shifts by up to ``crop`` pixels (edges are zero), then mirror images."""
     if crop:
         padded = nn.functional.pad(x, (crop,) * 4)
-        shifts = torch.randint(0, 2 * crop + 1, (len(x), 2))
-        h, w = x.shape[2:]
-        x = torch.stack([p[:, i : i + h, j : j + w] for p, (i, j) in zip(padded, shifts.tolist(), strict=True)])
+        # drawn on the CPU, so that every device sees the same shifts
+        shifts = torch.randint(0, 2 * crop + 1, (2, len(x), 1, 1)).to(x.device)
+        rows = torch.arange(len(x), device=x.device).reshape(-1, 1, 1)
+        height, width = (torch.arange(size, device=x.device) for size in x.shape[2:])
+        x = padded[rows, :, shifts[0] + height[:, None], shifts[1] + width].permute(0, 3, 1, 2).contiguous()
     if flip:
-        x = torch.where((torch.rand(len(x)) < 0.5).reshape(-1, 1, 1, 1), x.flip(3), x)
+        x = torch.where((torch.rand(len(x)) < 0.5).to(x.device).reshape(-1, 1, 1, 1), x.flip(3), x)
     return x
 
 

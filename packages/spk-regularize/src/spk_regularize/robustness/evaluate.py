@@ -149,7 +149,8 @@ def evaluate_robustness(
             verdict = MaskingVerdict.from_dict(told)
     layers = [row.to_dict() for row in _layers(model, x, seed)]
     names = [spec.name for spec in specs]
-    return RobustnessReport(settings, names, sizes, clean, right, verdict, layers, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return RobustnessReport(settings, names, sizes, clean.cpu(), right, verdict, layers, seconds)
 
 
 def _cell(
@@ -167,7 +168,7 @@ def _cell(
     adv = attack(x[rows], y[rows])
     with prepared(model, seed), torch.no_grad():
         answers = torch.cat([model(adv[part]).argmax(1) for part in batches(len(adv), batch_size)])
-    survived[rows] = (answers == y[rows]).cpu()
+    survived[rows.cpu()] = (answers == y[rows]).cpu()
     return survived
 
 
