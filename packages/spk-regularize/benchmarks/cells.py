@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packed import first, unpack
 
 from spk_regularize.attacks.base import prepared
 from spk_regularize.attacks.losses import margin
@@ -197,9 +198,9 @@ def queue() -> list[Cell]:
 def data_file(name: str) -> Path | None:
     """Where MNIST or CIFAR-10 lie, None where they do not."""
     root = os.environ.get("SPK_DATA")
-    file = {"mnist": "images/mnist", "cifar10": "images/cifar10_jpeg.zip"}[name]
-    path = None if not root else Path(root) / file
-    return path if path is not None and path.exists() else None
+    files = {"mnist": ["mnist"], "cifar10": ["cifar10.npz.xz", "cifar10_jpeg.zip"]}[name]
+    paths = [] if not root else [Path(root) / "images" / file for file in files]
+    return next((path for path in paths if path.exists()), None)
 
 
 def available(cell: Cell) -> bool:
@@ -215,10 +216,15 @@ def data_of(name: str, seed: int) -> tuple[Split, float]:
     path = data_file(name)
     assert path is not None
     if name == "mnist":
-        train, test = (read_mnist(path, part) for part in ("train", "test"))
+        train, test = (read_mnist(path, part).take(slice(0, n)) for part, n in (("train", 6000), ("test", 1000)))
         eps, images = 0.1, 3000
     else:
-        train, test = (read_image_folder(path, part, limit=limit) for part, limit in (("train", 450), ("test", 100)))
+        limits = {"train": 450, "test": 100}
+        if path.suffix == ".zip":
+            parts = {part: read_image_folder(path, part, limit=limit) for part, limit in limits.items()}
+        else:
+            parts = {part: first(found, limits[part]) for part, found in unpack(path).items()}
+        train, test = parts["train"], parts["test"]
         eps, images = 8 / 255, 4000
     rest, held = train.stratified(0.1, seed=seed)
     return Split(rest.sample(images, seed), held.sample(300, seed), test.sample(ATTACKED, 0)), eps
@@ -256,7 +262,7 @@ def source(cell: Cell) -> torch.nn.Module:
 
 
 def gradient_sizes(model: torch.nn.Module, data: ImageSet) -> dict[str, float]:
-    """Mean l1 norm of the input gradient of the cross-entropy, and of the margin's over the margin (native surrogate)."""
+    """Mean l1 norm of the input gradient of the cross-entropy, and the margin's over the margin (native surrogate)."""
     plain, relative = [], []
     with prepared(model, 0):
         for rows in torch.arange(len(data)).split(256):

@@ -1,21 +1,17 @@
-"""VGG-11 on CIFAR-10, T = 8, eps 8/255: the paper's columns, and the adapted attacks beside them, in a shortened recipe.
+"""VGG-11 on CIFAR-10, T = 8, eps 8/255: the paper's columns with adapted attacks beside them, by a shortened recipe.
 
-    python packages/spk-regularize/benchmarks/gpu.py --pack FILE        (once, where SPK_DATA is at hand)
     python packages/spk-regularize/benchmarks/gpu.py --data FILE --variant h100 [--minutes N] [--out FOLDER]
 
 The recipe is that of this line of work (SGD 0.1, momentum 0.9, weight decay 5e-4, cosine, crop and flip, penalties
-ramped over the first half; adversarial training is PGD-2 at 2/255), cut to ``--epochs`` of ``--images`` training images;
-clean accuracies are therefore below the paper's. Decay 0.5, hard reset, triangle, tdBN in front of every layer. TF32.
-500 test images are attacked. Transfer comes from the network with the other eta. Each network is written when finished.
-
-The packed file holds the JPEG copy as JPEG does: brightness at full, colour at half the resolution.
+ramped over the first half; adversarial training is PGD-2 at 2/255), cut to ``--epochs`` of ``--images`` training
+images; clean accuracies are therefore below the paper's. Decay 0.5, hard reset, triangle, tdBN in front of every layer.
+500 test images are attacked. Transfer comes from the network with the other eta. Each network is written when it is
+finished. FILE is what ``packed.py`` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
-import lzma
-import os
 import sys
 import time
 import traceback
@@ -23,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
-import numpy as np
 import torch
 from cells import CIFAR, PRESET, inner
+from packed import unpack
 
 from results import Results
-from spk_regularize.data import ImageSet, read_image_folder
+from spk_regularize.data import ImageSet
 from spk_regularize.models import build_model
 from spk_regularize.robustness import AttackSpec, evaluate_robustness
 from spk_regularize.training import RobustTrainer, TrainConfig
@@ -70,58 +66,14 @@ def battery(steps: int, queries: int) -> list[AttackSpec]:
     ]
 
 
-def _squeeze(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """[N, 3, 32, 32] RGB to brightness [N, 32, 32] and colour [N, 2, 16, 16], uint8."""
-    r, g, b = np.moveaxis(images.astype(np.float32), 1, 0)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
-    colour = np.stack([128 + (b - y) / 1.772, 128 + (r - y) / 1.402], 1)
-    half = colour.reshape(len(y), 2, 16, 2, 16, 2).mean((3, 5))
-    return tuple(v.round().clip(0, 255).astype(np.uint8) for v in (y, half))  # type: ignore[return-value]
-
-
-def _restore(y: np.ndarray[Any, Any], colour: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    c = colour.repeat(2, axis=2).repeat(2, axis=3).astype(np.float32) - 128
-    light = y.astype(np.float32)
-    r, b = light + 1.402 * c[:, 1], light + 1.772 * c[:, 0]
-    g = (light - 0.299 * r - 0.114 * b) / 0.587
-    return np.stack([r, g, b], 1).round().clip(0, 255).astype(np.uint8)
-
-
-def pack(path: Path, per_class: int, test: int) -> None:
-    """Write training and test images; differences along the rows, which xz packs well."""
-    root = Path(os.environ["SPK_DATA"]) / "images" / "cifar10_jpeg.zip"
-    arrays: dict[str, Any] = {}
-    for part, limit in (("train", per_class), ("test", test)):
-        found = read_image_folder(root, part, limit=limit)
-        y, colour = _squeeze(found.images.numpy())
-        arrays |= {f"{part}_y": np.diff(y, axis=2, prepend=0), f"{part}_c": np.diff(colour, axis=3, prepend=0)}
-        arrays[f"{part}_labels"] = found.labels.numpy().astype(np.uint8)
-    with lzma.open(path, "wb", preset=6) as file:
-        np.savez(file, **arrays)
-
-
-def unpack(path: Path) -> dict[str, ImageSet]:
-    """Training and test images."""
-    found = {}
-    with lzma.open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-        for part in ("train", "test"):
-            y = stored[f"{part}_y"].cumsum(axis=2, dtype=np.uint8)
-            colour = stored[f"{part}_c"].cumsum(axis=3, dtype=np.uint8)
-            labels = torch.from_numpy(stored[f"{part}_labels"].astype(np.int64))
-            found[part] = ImageSet(torch.from_numpy(_restore(y, colour)), labels, 10, name=f"CIFAR-10 {part}")
-    return found
-
-
 class Study:
     """Networks trained so far, and where their figures go."""
 
     def __init__(self, args: argparse.Namespace, out: Results) -> None:
         self.args, self.out, self.device = args, out, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         data = unpack(args.data)
-        self.train, self.test = (
-            self.placed(data["train"].sample(args.images)),
-            self.placed(data["test"].sample(args.test)),
-        )
+        self.train = self.placed(data["train"].sample(args.images))
+        self.test = self.placed(data["test"].sample(args.test))
         self.models: dict[str, torch.nn.Module] = {}
         self.seconds: dict[str, float] = {}
 
@@ -165,10 +117,8 @@ class Study:
     def write(self, name: str, values: dict[str, float], look: dict[str, float]) -> None:
         """A row per column, the paper's figure beside it."""
         method = NETWORKS[name].get("method", "clean")
-        paper = PAPER.get((method, "mpd-sgr" in NETWORKS[name].get("regularizer", "")))
-        published = (
-            {} if paper is None or "preset" in name else dict(zip(("clean", "FGSM", "PGD", "BIM"), paper, strict=True))
-        )
+        columns = ("clean", "FGSM", "PGD", "BIM")
+        published = {} if "preset" in name else dict(zip(columns, PAPER[method, "eta 0" not in name], strict=True))
         recipe = f"{self.args.epochs} epochs of {len(self.train):,} images"
         told = ", ".join(f"{k} {look[k]:.2f}" for k in ("rate", "overlap", "gradient"))
         for column, value in values.items():
@@ -182,9 +132,7 @@ class Study:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, help="write the packed images there, and stop")
-    parser.add_argument("--data", type=Path, help="the packed images")
-    parser.add_argument("--per-class", type=int, default=2000, help="training images per class to pack")
+    parser.add_argument("--data", type=Path, required=True, help="the packed images")
     parser.add_argument("--out", type=Path, help="folder of the results file")
     parser.add_argument("--variant", default="gpu", help="part of the results file's name: the machine")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no network after so many minutes")
@@ -197,9 +145,6 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000, help="of Square")
     parser.add_argument("--only", default="", help="networks whose name holds this text")
     args = parser.parse_args()
-    if args.pack:
-        pack(args.pack, args.per_class, 100)
-        return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     # two equal calls must give equal logits
     torch.backends.cudnn.deterministic = True

@@ -5,7 +5,8 @@
 A queue of cells (data, training, regulariser, seed; see cells.py), the core table first. Each is written as soon as it
 is done, so a stopped queue goes on where it was. An image counts where it stays right. MNIST and CIFAR-10 (a JPEG copy:
 absolute accuracies may differ from the original's) are read from the folder that SPK_DATA names; without it their cells
-are left out. ``--variant`` writes a file of its own for another machine. ``--tables`` writes the tables anew.
+are left out. On another machine, ``--out FOLDER`` writes a file there and leaves out what the package's own file has;
+``--merge FILE`` takes its cells over (accuracies do not depend on the machine). ``--tables`` writes the tables anew.
 """
 
 from __future__ import annotations
@@ -67,31 +68,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many minutes")
     parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--only", default="", help="cells whose name holds this text")
-    parser.add_argument("--variant", help="part of the results file's name, for another machine")
     parser.add_argument("--out", type=Path, help="folder of the results file")
+    parser.add_argument("--merge", type=Path, nargs="+", default=[], help="take over the cells of these files")
     parser.add_argument("--list", action="store_true", help="print the queue and what is done")
     parser.add_argument("--tables", action="store_true", help="write the tables anew and stop")
     args = parser.parse_args()
     command = "python packages/spk-regularize/benchmarks/reproduce.py"
-    if args.workers > 1:
-        command += f" --workers {args.workers}"
-    out = Results(
-        "spk-regularize", "reproduce", threads=args.workers, resume=not args.tables, variant=args.variant,
-        folder=args.out, command=command,
-    )  # fmt: skip
+    threads = args.workers if args.out else 1
+    out = Results("spk-regularize", "reproduce", threads=threads, resume=True, folder=args.out, command=command)
     cells = queue()
-    if args.tables:
-        # whichever machine measured the cells: their origin stays as it is
-        out._data |= {**load(out.path), "rows": []}
-        write(out, cells)
-        out.write()
-        return
+    for path in args.merge:
+        for entry in load(path).get("cells", []):
+            if not out.has_cell(entry["cell"], entry["seed"]):
+                out.add_cell(entry["cell"], entry["seed"], entry["values"], seconds=entry["seconds"])
     chosen = [c for c in cells if args.only in f"{c.key}, seed {c.seed}" and available(c)]
+    own = Path(__file__).parent / "results" / "reproduce.json"
+    files = [load(path) for path in {own, out.path} if path.is_file()]
+    done = {(entry["cell"], entry["seed"]) for file in files for entry in file.get("cells", [])}
     if args.list:
         for cell in chosen:
-            print(f"{'done' if out.has_cell(cell.key, cell.seed) else '    '}  {cell.key}, seed {cell.seed}")
+            print(f"{'done' if (cell.key, cell.seed) in done else '    '}  {cell.key}, seed {cell.seed}")
         return
-    todo = [c for c in chosen if not out.has_cell(c.key, c.seed)]
+    todo = [c for c in chosen if (c.key, c.seed) not in done and not args.tables and not args.merge]
     for cell, found, seconds in outcomes(todo, args.workers, 60 * args.minutes):
         name = f"{cell.key}, seed {cell.seed} ({seconds:.0f} s)"
         if isinstance(found, str):

@@ -126,8 +126,10 @@ def cnn(
 
 
 def vgg(depth: int, shape: Sequence[int], classes: int, parts: _Parts, hidden: int | None = None) -> nn.Module:
-    """VGG with average pooling; VGG-11 and 16 end in two hidden layers (4096), VGG-5 in one (512), normalised too: with a
-    leak their summed input would stay far below the threshold."""
+    """VGG with average pooling; VGG-11 and 16 end in two hidden layers (4096), VGG-5 in one (512).
+
+    Hidden layers have a tdBN like convolutions: with a leak, their input alone would stay far below the threshold.
+    """
     layers: list[nn.Module] = []
     width, size = shape[0], torch.Size(shape[1:])
     for item in VGG[depth]:
