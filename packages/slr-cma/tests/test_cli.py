@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from slr_cma import PairedSign, plot
 from slr_cma.cli import app
 from slr_cma.data import convert
+from slr_cma.diagnostics import TemporalReport, temporal_report
 from slr_cma.models import CMANet
 
 #: the sensor of conftest's tree, and keywords that fit it
@@ -98,6 +99,18 @@ def test_pictures(tmp_path: Path) -> None:
     figures = {
         "strip": plot.filmstrip(signs[0], title="x"),
         "attention": plot.attention(signs[1], net.attention_scores(batch.events, batch.frames)["1"], index=1),
+        "probes": temporal_report(
+            PairedSign(200, seed=1).events,
+            PairedSign(200, seed=1).orders,
+            np.arange(200),
+            tiers=(1,),
+            n_perm=5,
+            split=(np.arange(100), np.arange(100, 200)),
+        ).plot(),
+        "prefix": plot.prefix({"50%": 0.4, "100%": 0.8}).figure,
+        "severity": plot.severity(
+            [{"corruption": c, "severity": s, "accuracy": 1 - s / 9} for c, s in (("none", 0), ("dim", 1), ("dim", 5))]
+        ).figure,
         "confusion": plot.confusion(np.eye(3), ["a", "b", "c"]).figure,
     }
     for name, figure in figures.items():
@@ -105,4 +118,6 @@ def test_pictures(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size > 3000
     with pytest.raises(ValueError, match="square"):
         plot.confusion(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="no probes"):
+        TemporalReport(1, 1, 2, 0.5).plot()
     assert torch.is_grad_enabled()

@@ -29,6 +29,7 @@ from slr_cma.data import (
     official_windows,
     scan,
     split_keys,
+    subject_split,
 )
 from slr_cma.data.npz import read_npz
 from slr_cma.data.splits import USERS, index_file, make_index
@@ -185,6 +186,19 @@ def test_splits_are_disjoint_complete_and_balanced() -> None:
     assert {k.position for k in split_keys("leave_position_out:back:test")} == {"back"}
     assert len(split_keys("all")) == 5418
     assert index_file() == make_index()
+
+
+def test_own_recordings_are_split_by_subject() -> None:
+    users = np.repeat([f"p{i}" for i in range(10)], 3)
+    parts = subject_split(users, val=0.1, test=0.2, seed=1)
+    assert [len(parts[name]) for name in ("train", "val", "test")] == [21, 3, 6]
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(30))
+    assert check_leakage(users[parts["train"]], users[parts["test"]]) == []
+    np.testing.assert_array_equal(subject_split(users, seed=1)["test"], parts["test"])
+    with pytest.raises(ValueError, match="leave some for training"):
+        subject_split(users, val=0.5, test=0.5)
+    with pytest.raises(ValueError, match=r"1 subject\(s\) cannot be split"):
+        subject_split(["a", "a"])
 
 
 def test_the_random_split_is_that_of_scikit_learn_and_warns() -> None:

@@ -180,6 +180,8 @@ def test_a_network_needs_the_order_where_there_is_one() -> None:
     assert found["trained"]["collapsed"] <= 0.3
     assert found["tested"]["reversed"] <= 0.1
     assert found["tdi"] >= 0.8
+    assert found["tdi_ci"][0] <= found["tdi"] <= found["tdi_ci"][1]
+    assert found["low"]["trained ordered"] < found["trained"]["ordered"] <= found["high"]["trained ordered"]
     with pytest.raises(ValueError, match="not known"):
         model_report(signs.events, signs.labels, np.arange(9), np.arange(9, 20), controls=("x",))
 
@@ -190,6 +192,17 @@ def test_torch_datasets_of_others() -> None:
     assert data.shape == (3, 4, 2, 5, 5)
     assert labels.tolist() == [0, 0, 1]
     assert from_torch_dataset(PairedSign(4))[0].shape == (4, 12, 2, 12, 12)
+    rows = np.zeros(50, [("t", "i8"), ("x", "u2"), ("y", "u2"), ("p", "u1")])
+    rows["t"] = np.arange(50)
+    raw = [(rows, 0), (rows[:30], 1)]
+    assert from_torch_dataset(raw, n_bins=3, size=(4, 4), down=2)[0].sum((2, 3, 4)).tolist() == [[16, 17, 17], [10] * 3]
+    with pytest.raises(ValueError, match="raw events; give n_bins"):
+        from_torch_dataset(raw)
+    with pytest.raises(ValueError, match="empty"):
+        from_torch_dataset([])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert temporal_report(PairedSign(40, seed=1), tiers=(0,)).n_classes == 18
     with pytest.raises(ValueError, match="expected"):
         from_torch_dataset([(torch.rand(4, 2, 5, 5), 0), (torch.rand(5, 2, 5, 5), 0)])
     with pytest.raises(ValueError, match="Sample"):

@@ -64,18 +64,41 @@ def test_huge_epochs_keep_every_nanosecond() -> None:
     ev = Events.from_arrays(t, np.zeros(4, int), np.zeros(4, int), np.ones(4, int), size=SIZE)
     assert bin_events(ev, epoch + np.array([0, 1, 3, 4]))[:, 1, 0, 0].tolist() == [1, 2, 1]
     recording = Recording(ev, t, np.zeros((4, *SIZE), np.uint8))
-    edges, _ = Binning(n_bins=2, by="time", crop=None, down=1).edges(recording)
+    edges, _ = Binning(n_bins=2, bin_by="time", crop=None, down=1).edges(recording)
     assert (edges - epoch).tolist() == [0, 2, 4]
 
 
 def test_equal_counts_per_bin() -> None:
     events = draw(1, 240)
     recording = Recording(events, np.array([0, 500, 1000]), np.zeros((3, *SIZE), np.uint8))
-    edges, valid = Binning(n_bins=4, by="count", crop=None, down=1).edges(recording)
+    edges, valid = Binning(n_bins=4, bin_by="count", crop=None, down=1).edges(recording)
     counts = bin_events(events, edges).sum((1, 2, 3))
     assert valid == 4
     assert counts.sum() == 240
     assert abs(counts.astype(int) - 60).max() <= 3  # events of one time stamp stay together
+
+
+def test_structured_events_and_bins_by_number() -> None:
+    events = draw(3, 200)
+    for name, kind in (("p", "i1"), ("on", "?")):
+        rows = np.zeros(200, [("t", "u8"), ("x", "u2"), ("y", "u2"), (name, kind)])
+        rows["t"], rows["x"], rows["y"], rows[name] = events.t, events.x, events.y, events.p
+        np.testing.assert_array_equal(bin_events(rows, n_bins=4, size=SIZE), bin_events(events, n_bins=4))
+    by_time, by_count = bin_events(events, n_bins=4), bin_events(events, n_bins=4, by="count")
+    assert by_time.sum() == by_count.sum() == 200
+    assert abs(by_count.sum((1, 2, 3)).astype(int) - 50).max() <= 3
+    first, last = events.t[0], events.t[-1]
+    edges = first + (last + 1 - first) * np.arange(5) // 4
+    np.testing.assert_array_equal(by_time, bin_events(events, edges))
+    for wrong, options, message in (
+        (rows, {"n_bins": 2}, "give size"),
+        (rows[["t", "x"]], {"n_bins": 2, "size": SIZE}, "fields t, x; expected"),
+        (events, {}, "give one of the two"),
+        (events, {"n_bins": 0}, "n_bins=0"),
+        (draw(0, 0), {"n_bins": 2}, "stream is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bin_events(wrong, **options)  # type: ignore[arg-type]
 
 
 def test_polarity_of_minus_one_is_off_and_one_polarity_is_fine() -> None:
@@ -95,7 +118,13 @@ def test_counts_saturate_and_an_empty_stream_gives_zeros() -> None:
 
 def test_frames_that_are_newest_at_the_end_of_a_bin() -> None:
     times = np.array([0, 10, 10, 30])
-    assert align_frames(times, np.array([-1, 5, 10, 40])).tolist() == [-1, 0, 2, 3]
+    edges = np.array([-2, -1, 5, 10, 40])
+    assert align_frames(times, edges).tolist() == [-1, 0, 2, 3]
+    assert align_frames(times, edges, "hold").tolist() == [-1, -1, 0, 2]
+    assert align_frames(times, edges, "nearest").tolist() == [0, 0, 1, 3]
+    assert align_frames(times[:0], edges, "nearest").tolist() == [-1] * 4
+    with pytest.raises(ValueError, match="policy='start'"):
+        align_frames(times, edges, "start")  # type: ignore[arg-type]
 
 
 def test_shrinking_averages_and_weighs_colours() -> None:

@@ -22,6 +22,10 @@ def test_same_seed_same_signs_and_classes_balance() -> None:
     )
     assert PairedSign(2, task="order").ceilings["events"] == 1
     assert PairedSign(2, world=HARD).ceilings["frames"] == 1
+    short = PairedSign(48, K=4, A=2, T=8)
+    assert (short.n_classes, short.events.shape[1], short.ceilings["events"]) == (48, 8, 0.5)
+    with pytest.raises(ValueError, match="K=9 given; expected 2 to 6"):
+        PairedSign(2, K=9)
     assert a.world.fingerprint == SignWorld().fingerprint != HARD.fingerprint
 
 

@@ -43,7 +43,7 @@ def convert(
     """Bin every recording once into a memory-mapped cache; goes on where it was interrupted."""
     from slr_cma.data import convert as run
 
-    options: dict[str, Any] = {"n_bins": bins, "by": by, "down": down, "sort": sort}
+    options: dict[str, Any] = {"n_bins": bins, "bin_by": by, "down": down, "sort": sort}
     if no_crop:
         options["crop"] = None
     cache = run(root, out, on_missing="skip" if skip_missing else "error", **options)

@@ -1,4 +1,4 @@
-"""Pictures: paired filmstrip, attention over time and space, confusion (extra ``plot``)."""
+"""Pictures: paired filmstrip, attention over time and space, probes, curves, confusion (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from slr_cma._sample import Sample
+from slr_cma.diagnostics.report import TemporalReport
 from slr_cma.models.cma import Scores
 
-__all__ = ["attention", "confusion", "filmstrip"]
+__all__ = ["attention", "confusion", "filmstrip", "prefix", "probes", "severity"]
 
 
 def _figure(**options: Any) -> Any:
@@ -88,6 +89,53 @@ def attention(sample: Sample, scores: Scores, *, index: int = 0, title: str = ""
     for cell, k in zip(axes[0], shown, strict=True):
         cell.set_title(f"t={k}", fontsize=8)
     return figure
+
+
+def probes(report: TemporalReport) -> Any:
+    """Accuracy of each probe with its 95 % interval, and chance; returns the Figure.
+
+    Raises:
+        ValueError: a report without tier 1.
+    """
+    if not report.table:
+        raise ValueError("this report has no probes; run temporal_report with tier 1")
+    names = list(report.table)[::-1]
+    rows = [report.table[name] for name in names]
+    accuracy = np.array([row["accuracy"] for row in rows])
+    errors = [accuracy - [row["low"] for row in rows], np.array([row["high"] for row in rows]) - accuracy]
+    figure = _figure(figsize=(6, 0.4 * len(names) + 1.2))
+    ax = figure.subplots()
+    colours = ["0.75" if "shuffled" in name else "tab:blue" for name in names]
+    ax.barh(names, accuracy, xerr=np.maximum(errors, 0), color=colours, capsize=3)
+    ax.axvline(report.chance, color="tab:red", linestyle="--", label="chance")
+    ax.set(xlim=(0, 1), xlabel="test accuracy")
+    ax.legend(fontsize=8)
+    return figure
+
+
+def prefix(curve: dict[str, float], *, ax: Any = None) -> Any:
+    """Accuracy after the first part of each recording (:func:`prefix_curve`); returns the Axes."""
+    if ax is None:
+        ax = _figure(figsize=(4, 3)).subplots()
+    ax.plot([float(share.rstrip("%")) for share in curve], list(curve.values()), marker="o")
+    ax.set(xlabel="share of the recording seen, %", ylabel="accuracy", ylim=(0, 1))
+    return ax
+
+
+def severity(rows: Sequence[dict[str, Any]], *, ax: Any = None) -> Any:
+    """Accuracy over severity, a line per corruption (rows of :func:`robustness_suite`); returns the Axes."""
+    if ax is None:
+        ax = _figure(figsize=(7, 4)).subplots()
+    clean = next(row["accuracy"] for row in rows if row["corruption"] == "none")
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row["severity"] and not row["corruption"].startswith("worst"):
+            lines.setdefault(row["corruption"], [(0, clean)]).append((row["severity"], row["accuracy"]))
+    for name, points in lines.items():
+        ax.plot(*zip(*points, strict=True), marker=".", label=name)
+    ax.set(xlabel="severity", ylabel="accuracy", ylim=(0, 1))
+    ax.legend(fontsize=7, ncols=2)
+    return ax
 
 
 def confusion(matrix: Any, classes: Sequence[str] | None = None, *, ax: Any = None) -> Any:

@@ -6,7 +6,7 @@ from slr_cma.data.cache import CachedSigns, convert
 from slr_cma.data.dvs_slr import DVSSLR, bin_recording, read_recording, scan
 from slr_cma.data.events import Events, Recording
 from slr_cma.data.official import official_pairs, official_windows
-from slr_cma.data.splits import LABELS, LIGHTS, POSITIONS, USERS, Key, check_leakage, split_keys
+from slr_cma.data.splits import LABELS, LIGHTS, POSITIONS, USERS, Key, check_leakage, split_keys, subject_split
 
 __all__ = [
     "DVSSLR",
@@ -31,4 +31,5 @@ __all__ = [
     "read_recording",
     "scan",
     "split_keys",
+    "subject_split",
 ]

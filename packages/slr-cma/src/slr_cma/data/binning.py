@@ -20,7 +20,7 @@ class Binning:
     """How a recording becomes a sample.
 
     Args:
-        n_bins: T. by: "frame_clock" (each bin lasts ``frames_per_bin`` frames, windows begin and end on frame
+        n_bins: T. bin_by: "frame_clock" (each bin lasts ``frames_per_bin`` frames, windows begin and end on frame
             times), "time" (equal bins over what both clocks cover), "count" (equal numbers of events).
         frames_per_bin: 5 at 20 frames a second are 250 ms.
         crop: (top, left, height, width) or None; down: pixels that become one, each way.
@@ -30,7 +30,7 @@ class Binning:
     """
 
     n_bins: int = 24
-    by: BinBy = "frame_clock"
+    bin_by: BinBy = "frame_clock"
     frames_per_bin: int = 5
     crop: tuple[int, int, int, int] | None = (2, 45, 256, 256)
     down: int = 4
@@ -38,8 +38,8 @@ class Binning:
     pad: Literal["zero", "repeat"] = "zero"
 
     def __post_init__(self) -> None:
-        if self.by not in ("frame_clock", "time", "count"):
-            raise ValueError(f"bin_by={self.by!r} given; expected 'frame_clock', 'time' or 'count'")
+        if self.bin_by not in ("frame_clock", "time", "count"):
+            raise ValueError(f"bin_by={self.bin_by!r} given; expected 'frame_clock', 'time' or 'count'")
         if self.n_bins < 1 or self.frames_per_bin < 1 or self.down < 1:
             raise ValueError(
                 f"n_bins={self.n_bins}, frames_per_bin={self.frames_per_bin}, down={self.down}: expected >= 1"
@@ -77,7 +77,7 @@ class Binning:
     def edges(self, recording: Recording, where: str = "recording") -> tuple[NDArray[np.int64], int]:
         """Edges [n_bins + 1] in ns and how many bins hold data; later edges equal the last one."""
         start, stop = recording.overlap(where)
-        if self.by == "frame_clock":
+        if self.bin_by == "frame_clock":
             inside = recording.times[(recording.times >= start) & (recording.times <= stop)]
             marks = inside[:: self.frames_per_bin][: self.n_bins + 1]
             if len(marks) < 2:
@@ -89,46 +89,72 @@ class Binning:
             edges = np.full(self.n_bins + 1, marks[-1], np.int64)
             edges[: len(marks)] = marks
             return edges, valid
-        if self.by == "time":
-            steps = np.arange(self.n_bins + 1, dtype=np.int64)
-            # in integers: nanoseconds since an epoch have more digits than a float
-            return start + (stop + 1 - start) * steps // self.n_bins, self.n_bins
-        t = recording.events.t
-        low, high = np.searchsorted(t, [start, stop + 1])
-        at = low + (high - low) * np.arange(self.n_bins + 1) // self.n_bins
-        edges = np.where(at < high, t[np.minimum(at, len(t) - 1)], stop + 1)
-        return edges.astype(np.int64), self.n_bins
+        if self.bin_by == "time":
+            return _equal_times(start, stop, self.n_bins), self.n_bins
+        return _equal_counts(recording.events.t, start, stop, self.n_bins), self.n_bins
+
+
+def _equal_times(start: int, stop: int, n_bins: int) -> NDArray[np.int64]:
+    # in integers: nanoseconds since an epoch have more digits than a float
+    edges: NDArray[np.int64] = start + (stop + 1 - start) * np.arange(n_bins + 1, dtype=np.int64) // n_bins
+    return edges
+
+
+def _equal_counts(t: NDArray[np.int64], start: int, stop: int, n_bins: int) -> NDArray[np.int64]:
+    low, high = np.searchsorted(t, [start, stop + 1])
+    at = low + (high - low) * np.arange(n_bins + 1) // n_bins
+    edges: NDArray[np.int64] = np.where(at < high, t[np.minimum(at, len(t) - 1)], stop + 1).astype(np.int64)
+    return edges
 
 
 def bin_events(
-    events: Events,
-    edges: NDArray[np.int64],
+    events: Events | NDArray[Any],
+    edges: NDArray[np.int64] | None = None,
     *,
+    n_bins: int | None = None,
+    by: Literal["time", "count"] = "time",
+    size: tuple[int, int] | None = None,
     crop: tuple[int, int, int, int] | None = None,
     down: int = 1,
 ) -> NDArray[np.uint16]:
     """Count events per bin, polarity and (coarse) pixel, in one pass.
 
     Args:
-        edges: [T + 1] ns, ascending; bin k is [edges[k], edges[k + 1]). crop: (top, left, height, width).
-        down: pixels that become one, each way; must divide the crop.
+        events: :class:`Events`, or a structured array with fields t, x, y, p and the sensor's ``size`` (H, W).
+        edges: [T + 1], ascending, in the unit of t; bin k is [edges[k], edges[k + 1]).
+        n_bins: instead of edges: so many bins from the first to the last event, ``by`` equal "time" or equal "count".
+        crop: (top, left, height, width). down: pixels that become one, each way; must divide the crop.
     Returns:
         [T, 2, height / down, width / down]; channel 0 counts OFF, 1 counts ON. Counts stop at 65535.
     Raises:
-        ValueError: edges that fall, a crop outside the sensor.
+        ValueError: edges that fall, both or neither of edges and n_bins, a crop outside the sensor, no size.
     Example:
         >>> ev = Events.from_arrays(np.arange(4), np.array([0, 1, 2, 3]), np.zeros(4), np.ones(4), size=(2, 4))
-        >>> bin_events(ev, np.array([0, 2, 4]), down=2)[:, 1, 0].tolist()
+        >>> bin_events(ev, n_bins=2, down=2)[:, 1, 0].tolist()
         [[2, 0], [0, 2]]
     """
     from slr_cma.data._kernels import bin_fused
 
+    if not isinstance(events, Events):
+        if size is None:
+            raise ValueError("a structured array does not know its sensor; give size=(H, W)")
+        events = Events.from_structured(np.asarray(events), size=size)
+    if (edges is None) == (n_bins is None):
+        raise ValueError(f"edges and n_bins={n_bins}: give one of the two")
+    if edges is None:
+        assert n_bins is not None
+        if n_bins < 1 or by not in ("time", "count"):
+            raise ValueError(f"n_bins={n_bins}, by={by!r}: expected at least 1; 'time' or 'count'")
+        if not len(events):
+            raise ValueError("the event stream is empty, so it has no first and last time; give edges")
+        span = int(events.t[0]), int(events.t[-1])
+        edges = _equal_times(*span, n_bins) if by == "time" else _equal_counts(events.t, *span, n_bins)
     edges, (top, left, h, w) = _check(events, edges, crop, down)
     height, width = h // down, w // down
     outside = 2 * height * width
-    rows = np.full(events.size[0], outside, np.int64)
+    rows = np.full(events.size[0], outside, np.uint32)
     rows[top : top + h] = np.arange(h) // down * width
-    columns = np.full(events.size[1], outside, np.int64)
+    columns = np.full(events.size[1], outside, np.uint32)
     columns[left : left + w] = np.arange(w) // down
     out = np.zeros((len(edges) - 1, outside), np.uint16)
     bounds = np.searchsorted(events.t, edges)
@@ -165,10 +191,35 @@ def _check(
     return edges, Binning(crop=crop, down=down).area(events.size)
 
 
-def align_frames(times: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each bin's end the newest frame not after it: index [T], -1 where there is none yet."""
-    out: NDArray[np.int64] = np.searchsorted(times, ends, side="right") - 1
-    return out
+def align_frames(
+    t_frames: NDArray[np.int64], t_edges: NDArray[np.int64], policy: Literal["end", "nearest", "hold"] = "end"
+) -> NDArray[np.int64]:
+    """The frame that goes with each bin: index [T], -1 where there is none yet.
+
+    Args:
+        t_frames: [N], ascending. t_edges: [T + 1] of the bins, the same unit.
+        policy: "end": the newest frame not after the bin's end (it has seen the bin's events happen); "hold": the
+            newest not after its start (causal); "nearest": the nearest to its middle.
+    Example:
+        >>> align_frames(np.array([0, 10, 30]), np.array([5, 15, 25])).tolist()
+        [1, 1]
+    """
+    if policy not in ("end", "nearest", "hold"):
+        raise ValueError(f"policy={policy!r} given; expected 'end', 'nearest' or 'hold'")
+    if policy != "nearest":
+        at = t_edges[1:] if policy == "end" else t_edges[:-1]
+        out: NDArray[np.int64] = np.searchsorted(t_frames, at, side="right") - 1
+        return out
+    if not len(t_frames):
+        return np.full(len(t_edges) - 1, -1, np.int64)
+    middle = t_edges[:-1] + (t_edges[1:] - t_edges[:-1]) // 2
+    after = np.searchsorted(t_frames, middle)
+    before = np.maximum(after - 1, 0)
+    after = np.minimum(after, len(t_frames) - 1)
+    nearest: NDArray[np.int64] = np.where(
+        np.abs(t_frames[after] - middle) < np.abs(t_frames[before] - middle), after, before
+    )
+    return nearest
 
 
 def shrink_frames(

@@ -95,7 +95,7 @@ def bin_recording(
     edges, valid = binning.edges(recording, where)
     size = recording.events.size
     counts = bin_events(recording.events, edges, crop=binning.crop, down=binning.down)
-    index = align_frames(recording.times, edges[1:])
+    index = align_frames(recording.times, edges)
     mask = (np.arange(binning.n_bins) < valid) & (index >= 0)
     small = shrink_frames(
         recording.images[np.maximum(index, 0)], crop=binning.area(size), down=binning.down, luma=binning.luma
@@ -112,7 +112,7 @@ class DVSSLR(Dataset[Sample]):
     Args:
         root: its folder, nested or flat. split: see :func:`split_keys`; "all" for everything.
         modality: "both", "events", "frames". binning: how a recording becomes a sample; further keywords replace
-            its fields (n_bins, by, crop, down ...).
+            its fields (n_bins, bin_by, crop, down ...).
         users, labels, lights, positions: keep only these. relabel: class indices 0..k-1 of ``labels`` instead of the
             place in the list of 21. size: (H, W) of the sensor.
         compat: "official" gives what the dataset's own loader gives (full size, float, windows of ``dt`` ms, the

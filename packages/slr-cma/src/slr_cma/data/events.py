@@ -8,10 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EVENT_DTYPE", "Events", "Recording"]
+__all__ = ["Events", "Recording"]
 
-#: structured events, as tonic and aedat have them
-EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
 NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 
@@ -80,6 +78,21 @@ class Events:
             if not (values <= {0, 1} or values <= {-1, 1}):
                 raise ValueError(f"{where}: polarities {sorted(values)[:5]}; expected 0 and 1, or -1 and 1")
         return cls(t, x.astype(np.uint16), y.astype(np.uint16), (np.asarray(p) > 0).astype(np.uint8), size)
+
+    @classmethod
+    def from_structured(cls, events: NDArray[Any], *, size: tuple[int, int], **options: Any) -> Events:
+        """A structured array with fields t, x, y and p (tonic) or on (aedat); ``options`` as for :meth:`from_arrays`.
+
+        Raises:
+            ValueError: a field that is missing, and what :meth:`from_arrays` refuses.
+        """
+        names = events.dtype.names or ()
+        polarity = "on" if "p" not in names and "on" in names else "p"
+        missing = [name for name in ("t", "x", "y", polarity) if name not in names]
+        if missing:
+            raise ValueError(f"events have fields {', '.join(names) or 'none'}; expected t, x, y and p (or on)")
+        t, x, y, p = (events[name] for name in ("t", "x", "y", polarity))
+        return cls.from_arrays(t, x, y, p.astype(np.int8), size=size, **options)
 
     def __len__(self) -> int:
         return len(self.t)

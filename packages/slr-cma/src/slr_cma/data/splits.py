@@ -10,8 +10,20 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["LABELS", "LIGHTS", "POSITIONS", "SPLITS", "USERS", "Key", "all_keys", "check_leakage", "split_keys"]
+__all__ = [
+    "LABELS",
+    "LIGHTS",
+    "POSITIONS",
+    "SPLITS",
+    "USERS",
+    "Key",
+    "all_keys",
+    "check_leakage",
+    "split_keys",
+    "subject_split",
+]
 
 LABELS = (
     "at", "drink", "eat", "everybody", "go", "home", "i", "jump", "listen", "rest", "run", "school", "see", "shower",
@@ -93,6 +105,36 @@ def split_keys(split: str) -> list[Key]:
 
 
 _SIDES = ("train", "test")
+
+
+def subject_split(
+    users: Sequence[Any], *, val: float = 0.1, test: float = 0.2, seed: int = 0
+) -> dict[str, NDArray[np.int64]]:
+    """Indices of samples, "train", "val" and "test", such that nobody stands in two of them.
+
+    Args:
+        users: subject of each sample [n]. val, test: shares of the subjects, rounded, at least one each where > 0.
+        seed: of the draw.
+    Raises:
+        ValueError: shares outside [0, 1), or too few subjects for the parts asked for.
+    Example:
+        >>> parts = subject_split(["ann", "ann", "bob", "cid", "cid"], val=0.0, test=0.3)
+        >>> {name: len(part) for name, part in parts.items()}["val"]
+        0
+    """
+    names, index = np.unique(np.asarray(users), return_inverse=True)
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ValueError(f"val={val}, test={test} given; expected shares in [0, 1) that leave some for training")
+    wanted = [max(1, round(share * len(names))) if share else 0 for share in (test, val)]
+    if len(names) - sum(wanted) < 1:
+        raise ValueError(f"{len(names)} subject(s) cannot be split into train, val={val} and test={test}")
+    rank = np.random.default_rng([12, seed]).permutation(len(names))[index]
+    held, chosen = wanted[0], sum(wanted)
+    return {
+        "train": np.flatnonzero(rank >= chosen),
+        "val": np.flatnonzero((rank >= held) & (rank < chosen)),
+        "test": np.flatnonzero(rank < held),
+    }
 
 
 def check_leakage(

@@ -38,9 +38,15 @@ def page(report: dict[str, Any]) -> str:
         ]
     if report["tier2"]:
         two = report["tier2"]
-        lines = [f"<tr><td>trained and tested {escape(k)}</td><td>{v:.3f}</td></tr>" for k, v in two["trained"].items()]
-        lines += [f"<tr><td>ordered, tested {escape(k)}</td><td>{v:.3f}</td></tr>" for k, v in two["tested"].items()]
+        lines = [
+            f"<tr><td>{start} {escape(name)}</td><td>{accuracy:.3f}</td>"
+            f"<td>{two['low'][f'{part} {name}']:.3f}-{two['high'][f'{part} {name}']:.3f}</td></tr>"
+            for part, start in (("trained", "trained and tested"), ("tested", "ordered, tested"))
+            for name, accuracy in two[part].items()
+        ]
         tdi = "undefined" if two["tdi"] is None else f"{two['tdi']:.2f}"
+        if two["tdi_ci"] is not None:
+            tdi += f" [{two['tdi_ci'][0]:.2f}, {two['tdi_ci'][1]:.2f}]"
         tsi = "undefined" if two["tsi"] is None else f"{two['tsi']:.2f}"
         parts += [
             "<h2>Trained networks</h2>",

@@ -17,11 +17,12 @@ from slr_cma._files import atomic_write
 from slr_cma.diagnostics import html
 from slr_cma.diagnostics.features import VIEWS, Views
 from slr_cma.diagnostics.probes import Probe, run_probe
+from slr_cma.diagnostics.sources import from_torch_dataset
 from slr_cma.diagnostics.stats import group_split, holm, tci, tdi, wilson
 from slr_cma.diagnostics.tier0 import describe_time
 from slr_cma.diagnostics.tier2 import model_report
 
-__all__ = ["TemporalReport", "audit_generator", "from_torch_dataset", "temporal_report"]
+__all__ = ["TemporalReport", "temporal_report"]
 
 SCHEMA = 1
 
@@ -107,12 +108,18 @@ class TemporalReport:
             file.write(html.page(self.to_dict()))
         return Path(path)
 
+    def plot(self) -> Any:
+        """Bars of the probes with their intervals (extra ``plot``); returns the Figure."""
+        from slr_cma.plot import probes
+
+        return probes(self)
+
 
 def temporal_report(
-    data: NDArray[Any],
-    labels: NDArray[Any] | Sequence[int],
-    *,
+    data: Any,
+    labels: NDArray[Any] | Sequence[int] | None = None,
     groups: NDArray[Any] | Sequence[Any] | None = None,
+    *,
     split: tuple[NDArray[Any] | Sequence[int], NDArray[Any] | Sequence[int]] | None = None,
     tiers: Sequence[int] = (0, 1),
     n_perm: int = 200,
@@ -126,7 +133,8 @@ def temporal_report(
     """Say how much of the label information lies in temporal order.
 
     Args:
-        data: [n, T, C, H, W], event counts or frames. labels: [n] class indices.
+        data: [n, T, C, H, W], event counts or frames, with labels: [n] class indices; or, without labels, a torch
+            dataset of (frames, label) or our samples (see :func:`from_torch_dataset`).
         groups: [n] subjects or source files; splits, inner folds and intervals respect them.
         split: (train, test) indices; None: a quarter of the groups (or, with a warning, of the samples) is test.
         tiers: 0 describes without labels; 1 runs training-free probes (seconds); 2 trains small networks (minutes).
@@ -142,6 +150,8 @@ def temporal_report(
         True
     Source: our own design (the paper's procedure is not known).
     """
+    if labels is None:
+        data, labels = from_torch_dataset(data)
     x, y, g = _check(data, labels, groups)
     if not set(tiers) <= {0, 1, 2} or not tiers:
         raise ValueError(f"tiers={tuple(tiers)} given; expected some of 0, 1, 2")
@@ -289,69 +299,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def from_torch_dataset(dataset: Any, n: int | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Data [n, T, C, H, W] and labels of a torch dataset that gives (frames [T, C, H, W], label) or our samples.
-
-    Args:
-        dataset: tonic, SpikingJelly, torch ... with ``len``. n: take so many, evenly spaced; None: all.
-    Raises:
-        ValueError: an item of another form, or T and sizes that differ.
-    """
-    index = np.arange(len(dataset)) if n is None else np.unique(np.linspace(0, len(dataset) - 1, n).astype(int))
-    parts: list[Any] = []
-    labels: list[Any] = []
-    for i in index:
-        item = dataset[int(i)]
-        if hasattr(item, "label"):
-            x = item.events if item.events is not None else item.frames
-            label = item.label
-        elif isinstance(item, (tuple, list)) and len(item) >= 2:
-            x, label = item[0], item[1]
-        else:
-            raise ValueError(f"item {i} is a {type(item).__name__}; expected (frames [T, C, H, W], label) or a Sample")
-        x = np.asarray(x)
-        if x.ndim != 4 or (parts and x.shape != parts[0].shape):
-            wanted = "[T, C, H, W]" if not parts else str(parts[0].shape)
-            raise ValueError(f"item {i} has shape {x.shape}, expected {wanted}; bin all to one T and size first")
-        parts.append(x)
-        labels.append(int(label))
-    return np.stack(parts), np.asarray(labels, np.int64)
-
-
-def audit_generator(signs: Any, *, seed: int = 0, n_perm: int = 0) -> list[str]:
-    """Check a :class:`PairedSign` against its ceilings with the probes; one line per broken guarantee.
-
-    Order-free views of the events must not know the order, events must not know the cue, frames must not know the
-    order. A view is flagged where its accuracy lies above the 99.9 % range of the ceiling.
-    """
-    from scipy.stats import binom
-
-    world = signs.world
-    n = len(signs)
-    train, test = np.arange(0, n - n // 3), np.arange(n - n // 3, n)
-    folds = np.arange(len(train)) % 3
-    blind = ("collapsed", "bag", "pyramid, shuffled", "ordered, shuffled")
-    checks: list[tuple[str, NDArray[Any], NDArray[Any], tuple[str, ...], int]] = [
-        ("events", signs.events, signs.orders, blind, len(world.orders))
-    ]
-    if not world.cue_in_events:
-        checks.append(("events", signs.events, signs.cues, ("collapsed", "bag", "ordered"), world.places))
-    if world.exposure == "whole":
-        checks.append(("frames", signs.frames, signs.orders, ("collapsed", "bag", "ordered"), len(world.orders)))
-    found = []
-    for name, data, target, views_of, classes in checks:
-        if len(test) < 50:
-            raise ValueError(f"{n} samples; an audit needs at least 150")
-        views = Views(data, train, seed=seed)
-        for view in views_of:
-            probe = run_probe(views.get(view), target, train, test, folds, n_perm=n_perm, seed=seed)
-            limit = binom.ppf(0.999, len(test), 1 / classes) / len(test)
-            if probe.accuracy > limit:
-                factor = "the order" if target is signs.orders else "the cue"
-                found.append(
-                    f"{name}, {view}: knows {factor} with {probe.accuracy:.3f}, chance {1 / classes:.3f} "
-                    f"(limit {limit:.3f}): the generator leaks"
-                )
-    return found

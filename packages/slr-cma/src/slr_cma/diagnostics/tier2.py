@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slr_cma._arrays import ArrayDataset
-from slr_cma.diagnostics.stats import tdi
+from slr_cma.diagnostics.stats import tdi, wilson
 
 __all__ = ["collapse", "model_report", "segment_shuffle", "shuffle_time"]
 
@@ -54,9 +54,10 @@ def model_report(
     The ordered one is also tested on shuffled, reversed, segment-shuffled, collapsed and cut data.
 
     Returns:
-        accuracies under "trained" and "tested", ``chance``, ``tdi`` (of the data, given this class of models) and
-        ``tsi`` (sensitivity of the one ordered model; includes the shift of distribution, so it says nothing about
-        the data).
+        accuracies under "trained" and "tested", their Wilson intervals under "low" and "high" (keys "trained ordered",
+        "tested shuffled" ...), ``chance``, ``n``, ``tdi`` (of the data, given this class of models) with its bootstrap
+        interval ``tdi_ci``, and ``tsi`` (sensitivity of the one ordered model; includes the shift of distribution, so
+        it says nothing about the data).
     """
     import torch
 
@@ -82,12 +83,11 @@ def model_report(
     unknown = set(controls) - set(conditions)
     if unknown:
         raise ValueError(f"controls {sorted(unknown)} are not known; choose some of {', '.join(conditions)}")
-    trained: dict[str, float] = {}
-    tested: dict[str, float] = {}
+    right: dict[str, NDArray[np.bool_]] = {}
 
-    def accuracy(net: CMANet, x: NDArray[Any]) -> float:
+    def answer(name: str, net: CMANet, x: NDArray[Any]) -> None:
         logits, truth = predict(net, ArrayDataset(x[test], None, labels[test]))
-        return float((logits.argmax(1) == truth).double().mean())
+        right[name] = (logits.argmax(1) == truth).numpy()
 
     for name in ("ordered", *controls):
         x = conditions[name]
@@ -96,22 +96,42 @@ def model_report(
             net = CMANet(replace(config, reset_state=name == "no memory"))
         settings = TrainConfig(epochs=epochs, batch_size=50, lr=6e-3, schedule="onecycle", seed=seed)
         fit(net, ArrayDataset(x[train], None, labels[train]), None, settings, progress=progress)
-        trained[name] = accuracy(net, x)
+        answer(f"trained {name}", net, x)
         if name != "ordered":
             continue
-        tested["shuffled"] = accuracy(net, conditions["shuffled"])
-        tested["reversed"] = accuracy(net, data[:, ::-1])
-        tested["collapsed"] = accuracy(net, conditions["collapsed"])
+        answer("tested shuffled", net, conditions["shuffled"])
+        answer("tested reversed", net, data[:, ::-1])
+        answer("tested collapsed", net, conditions["collapsed"])
         for length in (k for k in (2, 3, 4) if t % k == 0 and k < t):
-            tested[f"runs of {length} shuffled"] = accuracy(net, segment_shuffle(data, length, rng))
+            answer(f"tested runs of {length} shuffled", net, segment_shuffle(data, length, rng))
         for share in (0.25, 0.5, 0.75):
-            tested[f"first {share:.0%}"] = accuracy(net, data[:, : max(1, round(share * t))])
+            answer(f"tested first {share:.0%}", net, data[:, : max(1, round(share * t))])
     chance = float(np.bincount(labels[test]).max() / len(test))
-    blind = max((trained[k] for k in ("shuffled", "collapsed") if k in trained), default=float("nan"))
+    accuracy = {name: float(hits.mean()) for name, hits in right.items()}
+    ordered = accuracy["trained ordered"]
+    blind = [f"trained {k}" for k in ("shuffled", "collapsed") if f"trained {k}" in accuracy]
+    intervals = {name: wilson(int(hits.sum()), len(test)) for name, hits in right.items()}
     return {
-        "trained": trained,
-        "tested": tested,
+        "trained": {k.removeprefix("trained "): v for k, v in accuracy.items() if k.startswith("trained ")},
+        "tested": {k.removeprefix("tested "): v for k, v in accuracy.items() if k.startswith("tested ")},
+        "low": {name: low for name, (low, _) in intervals.items()},
+        "high": {name: high for name, (_, high) in intervals.items()},
+        "n": len(test),
         "chance": chance,
-        "tdi": tdi(trained["ordered"], blind, chance),
-        "tsi": tdi(trained["ordered"], tested["shuffled"], chance),
+        "tdi": tdi(ordered, max((accuracy[k] for k in blind), default=float("nan")), chance),
+        "tdi_ci": _interval(right["trained ordered"], [right[k] for k in blind], chance, rng),
+        "tsi": tdi(ordered, accuracy["tested shuffled"], chance),
     }
+
+
+def _interval(
+    ordered: NDArray[np.bool_], blind: list[NDArray[np.bool_]], chance: float, rng: np.random.Generator
+) -> tuple[float, float] | None:
+    """95 % of TDI over test samples drawn anew, the same ones for every condition; None where it is undefined."""
+    if not blind or ordered.mean() <= chance:
+        return None
+    n = len(ordered)
+    times = rng.multinomial(n, np.full(n, 1 / n), 1000) / n  # [draws, n]
+    a, b = times @ ordered, np.max([times @ each for each in blind], 0)
+    low, high = np.percentile((a - b) / np.maximum(a - chance, 1e-9), [2.5, 97.5])
+    return float(low), float(high)

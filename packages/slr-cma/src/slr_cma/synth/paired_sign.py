@@ -105,7 +105,8 @@ class PairedSign(Dataset[Sample]):
 
     Args:
         n: samples, classes balanced. task: "fusion" (order and cue), "order" or "cue".
-        world: the settings; further keywords replace single ones. seed: of everything drawn.
+        K: number of motion primitives, A: of cue places, T: of bins, for short; seed: of everything drawn.
+        world: the settings; further keywords replace single ones.
     Attributes:
         events [n, T, 2, h, w] uint8, frames [n, T, 1, h, w] float32, labels, orders, cues [n] int64.
     Example:
@@ -116,12 +117,26 @@ class PairedSign(Dataset[Sample]):
     """
 
     def __init__(
-        self, n: int, task: Task = "fusion", *, world: SignWorld | None = None, seed: int = 0, **settings: Any
+        self,
+        n: int,
+        task: Task = "fusion",
+        K: int | None = None,
+        A: int | None = None,
+        T: int | None = None,
+        *,
+        world: SignWorld | None = None,
+        seed: int = 0,
+        **settings: Any,
     ) -> None:
         if n < 1:
             raise ValueError(f"n={n} given; expected at least one sample")
         if task not in ("fusion", "order", "cue"):
             raise ValueError(f"task={task!r} given; expected 'fusion', 'order' or 'cue'")
+        if K is not None:
+            if not 2 <= K <= len(render.PRIMITIVES):
+                raise ValueError(f"K={K} given; expected 2 to {len(render.PRIMITIVES)} primitives")
+            settings["primitives"] = tuple(render.PRIMITIVES)[:K]
+        settings |= {name: value for name, value in (("places", A), ("bins", T)) if value is not None}
         self.world = replace(world or SignWorld(), **settings)
         self.task: Task = task
         self.seed = seed
