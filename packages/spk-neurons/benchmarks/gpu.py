@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 
-from results import Results  # noqa: E402
-from spk_neurons import functional as F  # noqa: E402
-from spk_neurons import surrogate  # noqa: E402
-from spk_neurons.testing import TOLERANCE  # noqa: E402
+from results import Results
+from spk_neurons import functional as F
+from spk_neurons import surrogate
+from spk_neurons.testing import TOLERANCE
 
 T, B, C = 37, 19, 24  # odd on purpose: no dimension fills a block
 SURROGATES = ("Rectangle", "Triangle", "ATan", "Sigmoid", "FastSigmoid", "Gaussian", "PiecewiseExp", "MultiGaussian")
@@ -123,7 +124,7 @@ def timed(work: Callable[[], object]) -> float:
 def speed(out: Results) -> None:
     source = torch.randn(1 << 28, device="cuda")
     target = torch.empty_like(source)
-    bandwidth = 2 * source.numel() * 4 / (timed(lambda: target.copy_(source)) / 1e3)
+    bandwidth = 2 * source.numel() * 4 / (timed(partial(target.copy_, source)) / 1e3)
     del source, target
     for steps, n in SIZES:
         x = torch.rand(steps, n, device="cuda").mul_(2).requires_grad_()
