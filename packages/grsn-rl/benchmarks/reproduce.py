@@ -2,11 +2,11 @@
 
     python packages/grsn-rl/benchmarks/reproduce.py [--workers N] [--minutes N] [--more] [--only TEXT] [--list]
 
-Recurrent PPO, 64 NumPy environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's learning
-rate is chosen on another seed (100) from the same short list, by the training return of its last episodes; then seeds
-0, 1, 2 run with it. Energy: whole agent, equal widths, at the measured firing rate. A queue of cells on one thread
-each, written as soon as they are done; a stopped queue goes on where it was. ``--more`` adds the second table: five
-seeds, further tasks and memories.
+Recurrent PPO, 64 NumPy environments, 200,000 steps, greedy return over 100 episodes at the end. Each memory's settings
+are chosen on another seed (100) from the task's short list, the same for all, by the training return of the last
+episodes; then seeds 0, 1, 2 run with them. Energy: whole agent, equal widths, at the measured firing rate. A queue of
+cells on one thread each, written as soon as they are done; a stopped queue goes on where it was. ``--more`` adds the
+second table: five seeds, further tasks and memories.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from grsn_rl import Agent, bootstrap, evaluate
 from results import Results
 
 STEPS, TUNING_SEED = 200_000, 100
-RATES = (1e-3, 2e-3, 4e-3)
 CORE = (("CartPole-P", "Pendulum-V"), ("none", "lif", "grsn", "gru"), (0, 1, 2))
 MORE = (
     ("CartPole-P", "Pendulum-V", "CartPole-V", "Pendulum-P", "RepeatPreviousEasy"),
@@ -38,56 +37,67 @@ MORE = (
     (0, 1, 2, 3, 4),
 )
 RETURN, ENERGY = "median greedy return", "energy per step, whole agent"
-# the same for every memory of a task
-SETTINGS: dict[str, dict[str, Any]] = {"Pendulum": {"gamma": 0.95, "epochs": 8}}
+# what is tried for every memory of a task; the rest are PPO's defaults
+USUAL: tuple[dict[str, float], ...] = ({"lr": 1e-3}, {"lr": 2e-3}, {"lr": 4e-3})
+PENDULUM: tuple[dict[str, float], ...] = (
+    {"lr": 1e-3, "gamma": 0.9, "epochs": 8}, {"lr": 3e-3, "gamma": 0.9, "epochs": 8},
+    {"lr": 1e-3, "gamma": 0.95, "epochs": 8},
+)  # fmt: skip
+
+
+def tries(task: str) -> tuple[dict[str, float], ...]:
+    return PENDULUM if task.startswith("Pendulum") else USUAL
+
+
+def told(settings: dict[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in settings.items())
 
 
 class Cell(NamedTuple):
-    """One run: ``rate`` None stands for the one chosen on the tuning seed."""
+    """One run: ``attempt`` is a place in the task's list, None stands for the best one on the tuning seed."""
 
     task: str
     memory: str
-    rate: float | None
+    attempt: int | None
     seed: int
 
     @property
     def label(self) -> str:
-        return f"{self.task}, {self.memory}" + ("" if self.rate is None else f", try lr {self.rate:g}")
+        name = f"{self.task}, {self.memory}"
+        return name if self.attempt is None else f"{name}, try {told(tries(self.task)[self.attempt])}"
 
 
-def train(task: str, memory: str, rate: float, seed: int) -> tuple[dict[str, float], float]:
+def train(task: str, memory: str, settings: dict[str, float], seed: int) -> tuple[dict[str, float], float]:
     """One run: what it was worth in the end, and its seconds of CPU."""
     torch.set_num_threads(1)
     begin = time.process_time()
-    settings = SETTINGS.get(task.partition("-")[0], {})
-    agent = Agent.create(task, "ppo", memory, seed, lr=rate, anneal_steps=STEPS, **settings)
+    agent = Agent.create(task, "ppo", memory, seed, anneal_steps=STEPS, **settings)
     agent.learn(STEPS, progress=False)
     result = evaluate(agent, episodes=100)
-    told = {
-        "lr": rate,
+    values = {
         "train_return": float(np.mean(agent.algorithm.returns)),
         "return": result.mean,
         "length": result.lengths,
         "nJ": result.energy_nJ,
     }
     if result.firing_rate == result.firing_rate:
-        told |= {"rate": result.firing_rate, "dead": result.dead, "saturated": result.saturated}
-    return told, time.process_time() - begin
+        values |= {"rate": result.firing_rate, "dead": result.dead, "saturated": result.saturated}
+    return values, time.process_time() - begin
 
 
 def queue(more: bool) -> list[Cell]:
     """The core table's cells first; in each table the search before what needs it."""
     cells: list[Cell] = []
     for tasks, memories, seeds in (CORE, MORE)[: 1 + more]:
-        cells += [Cell(t, m, rate, TUNING_SEED) for t in tasks for rate in RATES for m in memories]
+        cells += [Cell(t, m, k, TUNING_SEED) for t in tasks for k in range(len(tries(t))) for m in memories]
         cells += [Cell(t, m, None, seed) for t in tasks for seed in seeds for m in memories]
     return list(dict.fromkeys(cells))
 
 
-def chosen(out: Results, task: str, memory: str) -> float | None:
-    """The rate of the best training return on the tuning seed; None while some are missing."""
-    scores = [out.values(Cell(task, memory, rate, TUNING_SEED).label, "train_return") for rate in RATES]
-    return max(zip(scores, RATES, strict=True))[1] if all(scores) else None
+def chosen(out: Results, task: str, memory: str) -> dict[str, float] | None:
+    """The settings of the best training return on the tuning seed; None while some are missing."""
+    scores = [out.values(Cell(task, memory, k, TUNING_SEED).label, "train_return") for k in range(len(tries(task)))]
+    return tries(task)[scores.index(max(scores))] if all(scores) else None
 
 
 def difference(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
@@ -103,12 +113,12 @@ def difference(ours: list[float], theirs: list[float]) -> tuple[float, float, fl
 
 
 def tuning_rows(out: Results, task: str, memory: str) -> None:
-    for rate in RATES:
-        name = Cell(task, memory, rate, TUNING_SEED).label
+    for k, settings in enumerate(tries(task)):
+        name = Cell(task, memory, k, TUNING_SEED).label
         for tried, worth in zip(out.values(name, "train_return"), out.values(name, "return"), strict=True):
             out.add(
-                name=f"{task}, {memory}, lr {rate:g}", metric="training return of the last 50 episodes", ours=tried,
-                n=1, table="tuning", note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.4g}",
+                name=f"{task}, {memory}, {told(settings)}", metric="training return of the last 50 episodes",
+                ours=tried, n=1, table="tuning", note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.4g}",
             )  # fmt: skip
 
 
@@ -124,7 +134,7 @@ def return_row(out: Results, task: str, memory: str) -> None:
     middle = median(values)
     low, high = bootstrap(values, np.median)
     note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]"
-    note += f"; lr {chosen(out, task, memory):g}"
+    note += f"; {told(chosen(out, task, memory) or {})}"
     target: str | None = None
     met: bool | None = None
     if (task, memory) == ("CartPole-P", "none"):
@@ -177,7 +187,7 @@ def rows(out: Results, more: bool) -> None:
 
 
 def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bool) -> None:
-    """Run the cells, each as soon as its learning rate is known; one that fails is told and left out."""
+    """Run the cells, each as soon as its settings are known; one that fails is told and left out."""
     begun = time.monotonic()
     waiting = [cell for cell in cells if not out.has_cell(cell.label, cell.seed)]
     running: dict[Future[Any], Cell] = {}
@@ -186,10 +196,11 @@ def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bo
             for cell in list(waiting):
                 if len(running) >= workers or time.monotonic() - begun > 60 * minutes:
                     break
-                rate = cell.rate if cell.rate is not None else chosen(out, cell.task, cell.memory)
-                if rate is not None:
+                best = chosen(out, cell.task, cell.memory)
+                settings = best if cell.attempt is None else tries(cell.task)[cell.attempt]
+                if settings is not None:
                     waiting.remove(cell)
-                    running[pool.submit(train, cell.task, cell.memory, rate, cell.seed)] = cell
+                    running[pool.submit(train, cell.task, cell.memory, settings, cell.seed)] = cell
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -201,8 +212,7 @@ def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bo
                     continue
                 out.add_cell(cell.label, cell.seed, values, seconds=seconds)
                 rows(out, more)
-                told = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
-                print(f"{cell.label}, seed {cell.seed}: {told} ({seconds:.0f} s)", flush=True)
+                print(f"{cell.label}, seed {cell.seed}: {told(values)} ({seconds:.0f} s)", flush=True)
 
 
 def main() -> None:

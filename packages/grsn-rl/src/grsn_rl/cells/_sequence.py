@@ -6,6 +6,8 @@ Acting, training and evaluation all end in the same kernel, so that they compute
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from spk_neurons.scan import Cell
 
-BACKENDS = ("auto", "reference", "torch", "numba")
+BACKENDS = ("auto", "reference", "torch", "numba", "triton")
 Array = np.ndarray[Any, Any]
 
 
@@ -93,6 +95,15 @@ class _Fused(torch.autograd.Function):
         return None, None, None, None, gz, g_decay, *carry
 
 
+def _no_triton(z: Tensor) -> str | None:
+    """Why the GPU's kernels cannot run on this tensor, or None if they can."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not importable; it comes with CUDA builds of torch"
+    if z.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        return "triton kernels run on a GPU (on the CPU only interpreted, with TRITON_INTERPRET=1 set before start)"
+    return None if z.dtype in (torch.float32, torch.float64) else f"its kernels take no {z.dtype}"
+
+
 def run(
     cell: Cell,
     z: Tensor,
@@ -117,6 +128,17 @@ def run(
         z = z.contiguous()
         outs, last = _forward(cell, z, states, _params(z, decay, keep, theta, alpha))
         return tuple(outs), tuple(last)
+    if backend == "triton" or (backend == "auto" and z.is_cuda and not torch.compiler.is_compiling()):
+        missing = _no_triton(z)
+        if missing is None:
+            from grsn_rl.cells import _triton
+
+            rule = _triton.rule(cell.name, theta, alpha)
+            if rule is not None:
+                return _triton.run(rule, z, states, decay, keep)
+            missing = f"{cell.name} has no triton kernel"
+        if backend == "triton":
+            raise ValueError(f"backend='triton' was asked for, but {missing}; use backend='auto' or 'torch'")
     kept: Tensor | float = 1.0 if keep is None else keep.to(z.dtype)[:, :, None]
     return cell(list(z), states, [decay, kept, theta, alpha], backend=backend)
 

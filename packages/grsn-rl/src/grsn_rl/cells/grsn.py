@@ -44,7 +44,8 @@ class GRSN(SpikingMemory):
         readout: "spike"; "membrane", h before the reset; "trace", the gated current c'.
         inter_layer: what the next layer sees: "spike", or "current" as in the released code.
         gain: of the orthogonal start of each gate's matrix; forget_bias: start of b_f.
-        backend: "auto", "numba" (compiled), "torch" (any device), "reference" (a loop, autograd).
+        backend: "auto"; "numba", compiled for the CPU; "triton", for the GPU; "torch", any device; "reference", a loop
+            with autograd.
         device, dtype: of the parameters.
     State: [L, B, 3H]: v, c, o side by side; any indexing of a GRU's state works on it.
     Raises:

@@ -1,0 +1,246 @@
+"""The gated cells on a GPU: one program per block of neurons walks through time, its state in registers.
+
+The same step as in ``_steps``, which explains the symbols. The forward pass keeps the states after every step where a
+gradient will be asked for; the backward pass reads them and walks back. Fused multiply-adds are off, as everywhere.
+
+Under ``TRITON_INTERPRET=1``, set before triton is imported, the kernels run on the CPU, slowly: so they are tested.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,unused-ignore"
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import triton  # type: ignore[import-untyped,import-not-found]
+import triton.language as tl  # type: ignore[import-untyped,import-not-found]
+from torch import Tensor
+
+from grsn_rl.cells._steps import SURROGATES
+
+
+class Rule(NamedTuple):
+    """What a kernel is compiled for."""
+
+    driven: bool  # an additional current e comes in; h and c go out
+    hard: bool
+    detach: bool
+    kind: int  # number of the surrogate
+    theta: float
+    alpha: float
+
+
+def rule(name: str, theta: float, alpha: float) -> Rule | None:
+    """The rule of a cell of ``_steps`` by its name; None where it has no kernel."""
+    _, kind, reset, detach, shape = name.split(".")
+    if kind == "leaky":
+        return None
+    return Rule(kind == "driven", reset == "hard", detach == "detached", SURROGATES[shape].kind, theta, alpha)
+
+
+@triton.jit
+def _sigmoid(x):
+    e = tl.exp(-tl.abs(x))
+    return tl.where(x >= 0, 1.0, e) / (1.0 + e)
+
+
+@triton.jit
+def _derivative(u, KIND: tl.constexpr, ALPHA: tl.constexpr):
+    if KIND == 1:
+        phi = tl.where(tl.abs(u) <= ALPHA / 2, 1.0 / ALPHA, 0.0)
+    elif KIND == 2:
+        phi = tl.maximum(ALPHA - tl.abs(u), 0.0) / (ALPHA * ALPHA)
+    elif KIND == 3:
+        z = (1.5707963267948966 * ALPHA) * u
+        phi = (ALPHA / 2) / (1.0 + z * z)
+    elif KIND == 4:
+        w = tl.exp(-ALPHA * tl.abs(u))
+        phi = ALPHA * w / ((1.0 + w) * (1.0 + w))
+    elif KIND == 5:
+        z = 1.0 + ALPHA * tl.abs(u)
+        phi = 1.0 / (z * z)
+    else:
+        phi = (ALPHA / 2) * tl.exp(-ALPHA * tl.abs(u))
+    return phi.to(u.dtype)
+
+
+@triton.jit
+def _step(a, b, e, v, c, d, theta, HARD: tl.constexpr):
+    f = _sigmoid(a)
+    c = f * c + (1.0 - f) * tl.maximum(b, 0.0)
+    h = d * v + (1.0 - d) * (c + e)
+    o = tl.where(h >= theta, 1.0, 0.0).to(h.dtype)
+    if HARD:
+        v = (1.0 - o) * h
+    else:
+        v = h - theta * o
+    return o, h, v, c
+
+
+@triton.jit
+def _forward(
+    z, v0, c0, decay, keep, o_out, h_out, c_out, vs, cs, v_last, c_last, steps, batch, hidden, stream, theta,
+    DRIVEN: tl.constexpr, HARD: tl.constexpr, KEEP: tl.constexpr, SAVE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    n = batch * hidden
+    j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = j < n
+    # a stream is steps * n long: offsets are counted in 64 bits
+    at = j.to(tl.int64)
+    d = tl.load(decay + j % hidden, mask=ok, other=0.5)
+    v = tl.load(v0 + j, mask=ok, other=0.0)
+    c = tl.load(c0 + j, mask=ok, other=0.0)
+    row = keep + j // hidden
+    e = tl.zeros_like(v)
+    for _ in range(steps):
+        if SAVE:
+            tl.store(vs + at, v, mask=ok)
+            tl.store(cs + at, c, mask=ok)
+        if KEEP:
+            k = tl.load(row, mask=ok, other=0.0)
+            v = k * v
+            c = k * c
+            row += batch
+        if DRIVEN:
+            e = tl.load(z + 2 * stream + at, mask=ok, other=0.0)
+        a = tl.load(z + at, mask=ok, other=0.0)
+        b = tl.load(z + stream + at, mask=ok, other=0.0)
+        o, h, v, c = _step(a, b, e, v, c, d, theta, HARD)
+        tl.store(o_out + at, o, mask=ok)
+        if DRIVEN:
+            tl.store(h_out + at, h, mask=ok)
+            tl.store(c_out + at, c, mask=ok)
+        at += n
+    tl.store(v_last + j, v, mask=ok)
+    tl.store(c_last + j, c, mask=ok)
+
+
+@triton.jit
+def _backward(
+    z, vs, cs, decay, keep, go, gh, gc, gz, g_v, g_c, g_decay, steps, batch, hidden, stream, theta,
+    DRIVEN: tl.constexpr, HARD: tl.constexpr, DETACH: tl.constexpr, KIND: tl.constexpr, ALPHA: tl.constexpr,
+    KEEP: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    n = batch * hidden
+    j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = j < n
+    at = j.to(tl.int64) + (stream - n)
+    d = tl.load(decay + j % hidden, mask=ok, other=0.5)
+    d_v = tl.load(g_v + j, mask=ok, other=0.0)
+    d_c = tl.load(g_c + j, mask=ok, other=0.0)
+    row = keep + (steps - 1) * batch + j // hidden
+    total = tl.zeros_like(d_v)
+    e = tl.zeros_like(d_v)
+    for _ in range(steps):
+        v = tl.load(vs + at, mask=ok, other=0.0)
+        c = tl.load(cs + at, mask=ok, other=0.0)
+        if KEEP:
+            k = tl.load(row, mask=ok, other=0.0)
+            v = k * v
+            c = k * c
+            row -= batch
+        if DRIVEN:
+            e = tl.load(z + 2 * stream + at, mask=ok, other=0.0)
+        a = tl.load(z + at, mask=ok, other=0.0)
+        b = tl.load(z + stream + at, mask=ok, other=0.0)
+        d_o = tl.load(go + at, mask=ok, other=0.0)
+        o, h, _, now = _step(a, b, e, v, c, d, theta, HARD)
+        back = d_o
+        if not DETACH:
+            if HARD:
+                back -= h * d_v
+            else:
+                back -= theta * d_v
+        through = d_v
+        if HARD:
+            through = (1.0 - o) * d_v
+        g_h = _derivative(h - theta, KIND, ALPHA) * back + through
+        if DRIVEN:
+            g_h += tl.load(gh + at, mask=ok, other=0.0)
+            d_c += tl.load(gc + at, mask=ok, other=0.0)
+        d_e = (1.0 - d) * g_h
+        g = d_c + d_e
+        f = _sigmoid(a)
+        rest = (1.0 - f) * g
+        tl.store(gz + at, rest * f * (c - tl.maximum(b, 0.0)), mask=ok)
+        tl.store(gz + stream + at, tl.where(b > 0, rest, 0.0).to(rest.dtype), mask=ok)
+        if DRIVEN:
+            tl.store(gz + 2 * stream + at, d_e, mask=ok)
+        total += g_h * (v - (now + e))
+        d_c = g * f
+        d_v = g_h * d
+        if KEEP:
+            d_c = k * d_c
+            d_v = k * d_v
+        at -= n
+    tl.store(g_v + j, d_v, mask=ok)
+    tl.store(g_c + j, d_c, mask=ok)
+    tl.store(g_decay + j, total, mask=ok)
+
+
+def _grid(n: int) -> tuple[tuple[int], dict[str, Any]]:
+    # small blocks while they still spread over the processors
+    block = 32 if n <= 1 << 14 else 128
+    return (triton.cdiv(n, block),), {"BLOCK": block, "num_warps": max(1, block // 32), "enable_fp_fusion": False}
+
+
+def forward(
+    r: Rule, z: Tensor, v: Tensor, c: Tensor, decay: Tensor, keep: Tensor | None, save: bool
+) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, Tensor]]:
+    """z [G, T, B, H], contiguous -> outputs [T, B, H] each, last states, the states before each step (if saved)."""
+    _, steps, batch, hidden = z.shape
+    outs = [torch.empty_like(z[0]) for _ in range(3 if r.driven else 1)]
+    last = [torch.empty_like(v, memory_format=torch.contiguous_format) for _ in range(2)]
+    kept = (torch.empty_like(z[0]), torch.empty_like(z[0])) if save else (last[0], last[0])
+    grid, options = _grid(batch * hidden)
+    _forward[grid](
+        z, v.contiguous(), c.contiguous(), decay, z if keep is None else keep, outs[0], outs[-2 % len(outs)], outs[-1],
+        *kept, *last, steps, batch, hidden, z[0].numel(), r.theta, DRIVEN=r.driven, HARD=r.hard, KEEP=keep is not None,
+        SAVE=save, **options,
+    )  # fmt: skip
+    return outs, last, kept
+
+
+class Fused(torch.autograd.Function):
+    """The two kernels as one differentiable call: outputs, then last states."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, r: Rule, keep: Tensor | None, z: Tensor, decay: Tensor, v: Tensor, c: Tensor
+    ) -> tuple[Tensor, ...]:
+        z, decay = z.contiguous(), decay.contiguous()
+        outs, last, kept = forward(r, z, v, c, decay, keep, save=True)
+        ctx.save_for_backward(z, decay, keep, *kept)
+        ctx.rule = r
+        return (*outs, *last)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        r: Rule = ctx.rule
+        z, decay, keep, vs, cs = ctx.saved_tensors
+        _, steps, batch, hidden = z.shape
+        go = [g.contiguous() for g in grads[:-2]]
+        carry = [g.clone(memory_format=torch.contiguous_format) for g in grads[-2:]]
+        gz = torch.empty_like(z)
+        g_decay = torch.empty_like(carry[0])
+        grid, options = _grid(batch * hidden)
+        _backward[grid](
+            z, vs, cs, decay, z if keep is None else keep, go[0], go[-2 % len(go)], go[-1], gz, *carry, g_decay, steps,
+            batch, hidden, z[0].numel(), r.theta, DRIVEN=r.driven, HARD=r.hard, DETACH=r.detach, KIND=r.kind,
+            ALPHA=r.alpha, KEEP=keep is not None, **options,
+        )  # fmt: skip
+        return None, None, gz, g_decay.sum(0) if ctx.needs_input_grad[3] else None, *carry
+
+
+def run(
+    r: Rule, z: Tensor, states: tuple[Tensor, ...], decay: Tensor, keep: Tensor | None
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Outputs [T, B, H] and last states [B, H]; what ``_sequence.run`` asks for."""
+    kept = None if keep is None else keep.to(z.dtype).contiguous()
+    count = 3 if r.driven else 1
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (z, decay, *states)):
+        flat = Fused.apply(r, kept, z, decay, *states)
+        return tuple(flat[:count]), tuple(flat[count:])
+    outs, last, _ = forward(r, z.contiguous(), states[0], states[1], decay.contiguous(), kept, save=False)
+    return tuple(outs), tuple(last)
