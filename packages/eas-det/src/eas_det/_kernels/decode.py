@@ -11,82 +11,6 @@ import numpy as np
 from numba import njit
 
 OK, TIME, PIXEL, TYPE, FULL, POLARITY = 0, 1, 2, 3, 4, 5
-HALF = 1 << 31
-WRAP = 1 << 32
-
-
-@njit(inline="always")
-def _u32(b: Any, i: int) -> Any:
-    return np.int64(b[i]) | np.int64(b[i + 1]) << 8 | np.int64(b[i + 2]) << 16 | np.int64(b[i + 3]) << 24
-
-
-@njit(cache=True, nogil=True)
-def dat(b: Any, n: int, width: int, height: int, previous: int, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
-    """``n`` records of 8 bytes. ``previous``: time of the event before, -1 at the start; carries the wraps.
-
-    ``keep``: take decreasing times as they are (somebody repairs them after).
-    Returns (status, index of the first bad record or n, time of the last event).
-    """
-    n = min(n, b.size // 8, t.size)
-    epoch = previous // WRAP * WRAP if previous >= 0 else 0
-    last = previous
-    for i in range(n):
-        word = _u32(b, 8 * i + 4)
-        now = epoch + _u32(b, 8 * i)
-        if now < last:
-            if now < last - HALF:
-                epoch += WRAP
-                now += WRAP
-            elif not keep:
-                return TIME, i, last
-        column = word & 0x3FFF
-        row = (word >> 14) & 0x3FFF
-        if column >= width or row >= height:
-            return PIXEL, i, last
-        t[i] = now
-        x[i] = column
-        y[i] = row
-        p[i] = (word >> 28) & 1
-        last = now
-    return OK, n, last
-
-
-@njit(cache=True, nogil=True)
-def dat_counts(b: Any, n: int, width: int, height: int, previous: int, edges: Any, out: Any) -> Any:
-    """Records straight to counts [bins, 2, height, width]; edges: [bins + 1] microseconds. No event is stored."""
-    n = min(n, b.size // 8)
-    epoch = previous // WRAP * WRAP if previous >= 0 else 0
-    last = previous
-    bins = out.shape[0]
-    plane = width * height
-    flat = out.reshape(-1)
-    m = 0
-    base = 0
-    until = edges[1]
-    for i in range(n):
-        word = _u32(b, 8 * i + 4)
-        now = epoch + _u32(b, 8 * i)
-        if now < last:
-            if now < last - HALF:
-                epoch += WRAP
-                now += WRAP
-            else:
-                return TIME, i, last
-        column = word & 0x3FFF
-        row = (word >> 14) & 0x3FFF
-        if column >= width or row >= height:
-            return PIXEL, i, last
-        last = now
-        if now >= until:
-            while m < bins and now >= edges[m + 1]:
-                m += 1
-            if m == bins:
-                break
-            until = edges[m + 1]
-            base = m * 2 * plane
-        if now >= edges[0]:
-            flat[base + ((word >> 28) & 1) * plane + row * width + column] += 1
-    return OK, n, last
 
 
 @njit(cache=True, nogil=True)
@@ -96,13 +20,14 @@ def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
     Returns (status, events written, next word).
     """
     words = b.size // 4
+    stream = b[: 4 * words].view(np.uint32)
     high, last = state[0], state[1]
     room = t.size
     n = 0
     i = start
     status = OK
     while i < words:
-        word = _u32(b, 4 * i)
+        word = np.int64(stream[i])
         kind = word >> 28
         if kind < 2:
             if high >= 0:
@@ -141,10 +66,43 @@ def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
 
 
 @njit(cache=True, nogil=True)
+def _evt3_run(
+    stream: Any, width: int, height: int, high: int, low: int, row: int, n: int, t: Any, x: Any, y: Any, p: Any
+) -> Any:
+    """Rows, columns and low times, up to any other word or a pixel outside. -> (words, events, low, row)
+
+    They come in any order, so a branch on their type is guessed wrong every other time: masks of all ones or none
+    choose instead. Events go to unsigned places, which are not looked at for being negative. Time cannot decrease here.
+    """
+    place, room = np.uint64(n), np.uint64(t.size)
+    done = stream.size
+    for i in range(stream.size):
+        word = np.int64(stream[i])
+        kind = word >> 12
+        value = word & 0xFFF
+        column = word & 0x7FF
+        fires, is_row, is_low = -np.int64(kind == 2), -np.int64(kind == 0), -np.int64(kind == 6)
+        wrong = ~(fires | is_row | is_low) | (is_low & (value - low))
+        wrong |= fires & ((width - 1 - column) | (height - 1 - row))
+        if wrong < 0 or place >= room:
+            done = i
+            break
+        t[place] = high | low
+        x[place] = column
+        y[place] = row
+        p[place] = value >> 11
+        low ^= (low ^ value) & is_low
+        row ^= (row ^ column) & is_row
+        place += np.uint64(kind == 2)
+    return done, np.int64(place), low, row
+
+
+@njit(cache=True, nogil=True)
 def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """EVT3 words of 2 bytes. state: [epoch + high time (-1: not seen), low time, row (-1), base column (-1),
     polarity, last time]. A vector is written whole or not at all. Returns as evt2."""
     words = b.size // 2
+    stream = b[: 2 * words].view(np.uint16)
     high, low, row, base, polarity, last = state[0], state[1], state[2], state[3], state[4], state[5]
     room = t.size
     n = 0
@@ -152,7 +110,15 @@ def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
     status = OK
     span = np.int64(1) << 24
     while i < words:
-        word = np.int64(b[2 * i]) | np.int64(b[2 * i + 1]) << 8
+        if high >= 0 and row >= 0 and ((high | low) >= last or keep):
+            before = n
+            done, n, low, row = _evt3_run(stream[i:], width, height, high, low, row, n, t, x, y, p)
+            i += done
+            if n > before:
+                last = t[n - 1]
+        if i == words:
+            break
+        word = np.int64(stream[i])
         kind = word >> 12
         if kind == 4 or kind == 5:
             length = 12 if kind == 4 else 8

@@ -83,13 +83,13 @@ class DatSource(BytesSource):
         return low
 
     def _decode(self, first: int, last: int) -> tuple[Events, bool]:
-        from eas_det._kernels import decode
+        from eas_det._kernels import dat
 
         arrays = outputs(last - first)
         width, height = self._limits
         body = self._body[8 * first : 8 * last]
         before = self.time(first - 1) if first else -1
-        status, n, _ = decode.dat(body, last - first, width, height, before, self._keep, *arrays)
+        status, n, _ = dat.decode(body, last - first, width, height, before, self._keep, *arrays)
         if status:
             self._explain(status, self._start + 8 * (first + n))
         t, x, y, p = (each[:n] for each in arrays)
@@ -115,7 +115,7 @@ class DatSource(BytesSource):
 
     def counts(self, edges: Any, size: tuple[int, int], out: Any) -> None:
         """Add the events between edges [bins + 1] to out [bins, 2, H, W] without storing them."""
-        from eas_det._kernels import decode
+        from eas_det._kernels import dat
 
         first = self.find(int(edges[0]))
         last = max(first, self.find(int(edges[-1])))
@@ -123,7 +123,8 @@ class DatSource(BytesSource):
         width, height = min(size[0], self._limits[0]), min(size[1], self._limits[1])
         if (width, height) != size:
             raise ValueError(f"size {size} given, the recording has {self.sensor_size}; they must agree")
-        status, n, _ = decode.dat_counts(self._body[8 * first : 8 * last], last - first, *size, before, edges, out)
+        body, held = self._body[8 * first : 8 * last], np.zeros(2 * width * height, np.uint8)
+        status, n, _ = dat.counts(body, last - first, *size, before, edges, held, out)
         if status:
             self._explain(status, self._start + 8 * (first + n))
 

@@ -17,6 +17,10 @@ def size_of(events: Events, size: tuple[int, int] | None) -> tuple[int, int]:
     found = check_size(size) or events.sensor_size
     if found is None:
         raise ValueError("nobody knows the sensor's size; pass size=(width, height)")
+    if 2 * found[0] * found[1] >= 1 << 32:
+        raise ValueError(
+            f"a grid of {found[0]}x{found[1]} given; expected fewer than 2^31 pixels: crop the events first"
+        )
     return found
 
 

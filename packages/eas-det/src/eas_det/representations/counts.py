@@ -38,7 +38,7 @@ def micro_counts(
             last event, as the published code does, and loses the last event.
         official: True is edges="data".
         dtype: of the result.
-        out: [T, 2, H, W] to write into instead of a new array.
+        out: [T, 2, H, W] to write into instead of a new array; what it holds after an error is undefined.
     Returns:
         [T, 2, H, W]; channel 0 darker, 1 brighter; rows from the top. Oldest bin first.
     Raises:
@@ -51,7 +51,7 @@ def micro_counts(
         wanted = check_size(size) or events.sensor_size
         if wanted is not None and edges == "window" and t0 is not None and t1 is not None:
             limits = bin_edges(Events.empty(wanted), n_bins, t0, t1, edges)
-            counted = np.zeros((n_bins, 2, wanted[1], wanted[0]), np.int32)
+            counted = _results(n_bins, wanted, dtype, out)
             if events.add_counts(limits, wanted, counted):
                 return _delivered(counted, out, dtype)
         if t0 is None and t1 is None:
@@ -63,21 +63,33 @@ def micro_counts(
     limits = bin_edges(events, n_bins, t0, t1, edges)
     from eas_det._kernels import bins
 
-    counted = np.zeros((n_bins, 2, height, width), np.int32)
-    wrong = bins.counts(events.x, events.y, events.p, places(events, limits), counted)
+    counted = _results(n_bins, (width, height), dtype, out)
+    held = np.zeros(2 * height * width, np.uint8)
+    wrong = bins.counts(events.x, events.y, events.p, places(events, limits), held, counted)
     if wrong >= 0:
         raise outside(events, wrong, (width, height))
     return _delivered(counted, out, dtype)
 
 
-def _delivered(counted: NDArray[np.int32], out: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
-    """Counted as integers, which is three times as fast as counting in floats; converted once."""
+def _results(n_bins: int, size: tuple[int, int], dtype: Any, out: NDArray[Any] | None) -> NDArray[Any]:
+    """Zeros to count into: float32 where that is asked for, ``out`` itself if it fits; else int32, converted after."""
+    shape = (n_bins, 2, size[1], size[0])
+    if out is not None and out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}; expected {shape}")
+    if (dtype if out is None else out.dtype) != np.float32:
+        return np.zeros(shape, np.int32)
+    if out is None or not out.flags.c_contiguous:
+        return np.zeros(shape, np.float32)
+    out[...] = 0
+    return out
+
+
+def _delivered(counted: NDArray[Any], out: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
     if out is None:
         converted: NDArray[Any] = counted.astype(dtype, copy=False)
         return converted
-    if out.shape != counted.shape:
-        raise ValueError(f"out has shape {out.shape}; expected {counted.shape}")
-    out[...] = counted
+    if counted is not out:
+        out[...] = counted
     return out
 
 

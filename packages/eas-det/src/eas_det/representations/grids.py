@@ -51,9 +51,13 @@ def voxel_grid(
     if len(events):
         from eas_det._kernels import bins
 
-        # all events at one time: everything is in bin 0, nothing is divided by zero
-        span = float(end - start) if end > start else np.inf
-        wrong = bins.voxels(events.t, events.x, events.y, events.p, start, span, out)
+        fields = (events.t, events.x, events.y, events.p)
+        span = max(end - start, 1)  # all events at one time: everything is in bin 0, nothing is divided by zero
+        if span < 1 << 32:
+            limits = bin_edges(events, n_bins, start, start + span, "window")
+            wrong = bins.voxels_exact(*fields, places(events, limits), start, span, out)
+        else:
+            wrong = bins.voxels(*fields, start, float(span), out)
         if wrong >= 0:
             raise outside(events, wrong, (width, height))
     return out[:, None].astype(dtype, copy=False)
