@@ -3,7 +3,7 @@
     python packages/eas-det/benchmarks/speed.py [--only PART ...] [--repeats N]
 
 Ours and the peers run in one process, taking turns, kernels warm; medians are reported. Parts (bins, decode, sampler,
-synth, gpu) can be run one at a time: rows measured before are kept.
+synth) can be run one at a time: rows measured before are kept. GPU rows: gpu.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
-from eas_det import ARSNNSampler, Events, bin_batch, micro_counts, open_events, pack, voxel_grid, write_dat
+from eas_det import ARSNNSampler, Events, micro_counts, open_events, voxel_grid, write_dat
 from eas_det.sampler.reference import sample
 from eas_det.synth import LEVELS, EventShapes, Sensor, simulate
 from results import Results
@@ -247,40 +247,7 @@ def part_synth(out: Results, repeats: int) -> None:
         )  # fmt: skip
 
 
-def part_gpu(out: Results, repeats: int) -> None:
-    if not torch.cuda.is_available():
-        note = "not measured: no GPU at hand"
-        out.add(name="bin_batch on a GPU", metric="billion events/s", ours=None, n=0, target=">= 1", note=note)
-        out.add(
-            name="sampler on a GPU", metric="ratio to the published form", ours=None, n=0, target=">= 3x", note=note
-        )
-        return
-    events = random_events()
-    packed = pack([events] * 8, [0] * 8, SPAN).to("cuda")
-
-    def binned() -> None:
-        bin_batch(packed, 4)
-        torch.cuda.synchronize()
-
-    times = interleaved({"ours": binned}, repeats)["ours"]
-    rate = 8 * N / statistics.median(times) / 1e9
-    out.add(name="bin_batch on a GPU", metric="billion events/s", ours=rate, n=repeats, target=">= 1", met=rate >= 1)
-    sampler = ARSNNSampler(2, 5, 2, 1).cuda().eval()
-    x = torch.poisson(0.5 * torch.ones(8, 4, 2, 240, 304)).cuda()
-
-    def run(function: Callable[[torch.Tensor], Any]) -> None:
-        function(x).sum().backward()
-        torch.cuda.synchronize()
-
-    both = interleaved({"ours": lambda: run(sampler), "published": lambda: run(lambda x: sample(sampler, x))}, repeats)
-    ours, theirs = (statistics.median(both[each]) for each in ("ours", "published"))
-    out.add(
-        name="sampler on a GPU", metric="ratio to the published form", ours=theirs / ours, n=repeats, target=">= 3x",
-        met=theirs >= 3 * ours,
-    )  # fmt: skip
-
-
-PARTS = {"bins": part_bins, "decode": part_decode, "sampler": part_sampler, "synth": part_synth, "gpu": part_gpu}
+PARTS = {"bins": part_bins, "decode": part_decode, "sampler": part_sampler, "synth": part_synth}
 
 
 def main() -> None:
@@ -289,16 +256,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    out = Results(
-        "eas-det",
-        "speed",
-        threads=1,
-        resume=True,
-        gpu=gpu,
-        variant="gpu" if gpu else None,
-        command="python packages/eas-det/benchmarks/speed.py",
-    )
+    out = Results("eas-det", "speed", threads=1, resume=True, command="python packages/eas-det/benchmarks/speed.py")
     for part in options.only:
         PARTS[part](out, options.repeats)
         out.write()

@@ -17,8 +17,9 @@ __all__ = ["PackedEvents", "bin_batch", "pack"]
 class PackedEvents(NamedTuple):
     """Events of several windows in flat tensors.
 
-    t: [N] int64, microseconds after the beginning of its window. pixel: [N] int64, (p H + y) W + x. item: [N] int64,
-    the window's number. window: int64 scalar tensor, the length of the windows. size: (width, height). n: windows B.
+    t: [N] int32, microseconds after the beginning of its window (int64 where windows are longer than 35 minutes).
+    pixel: [N] int32, (p H + y) W + x. item: [N] int32, the window's number. window: int64 scalar tensor, the length of
+    the windows. size: (width, height). n: windows B. Twelve bytes an event: what travels to the device is what costs.
     """
 
     t: Tensor
@@ -58,18 +59,20 @@ def pack(
         if grid is None:
             raise ValueError(f"the items have sensors {sizes or 'none'}; pass size=(width, height)")
     width, height = grid
+    if 2 * width * height >= 1 << 31:
+        raise ValueError(f"a grid of {width}x{height} given; expected fewer than 2^30 pixels: crop the events first")
+    clock = np.int32 if window_us < 1 << 31 else np.int64
     times, pixels, items = [], [], []
     for number, (events, start) in enumerate(zip(batch, t0, strict=True)):
         part = events.window(start, start + window_us)
         extent = part.extent()
         if extent[0] > width or extent[1] > height:
             raise ValueError(f"item {number} reaches {extent[0]}x{extent[1]}, outside the grid {width}x{height}")
-        times.append(part.t - start)
-        pixels.append((part.p.astype(np.int64) * height + part.y) * width + part.x)
-        items.append(np.full(len(part), number, np.int64))
-    flat = [
-        torch.from_numpy(np.concatenate(each) if each else np.empty(0, np.int64)) for each in (times, pixels, items)
-    ]
+        times.append((part.t - start).astype(clock))
+        pixels.append((part.p.astype(np.int32) * height + part.y) * width + part.x)
+        items.append(np.full(len(part), number, np.int32))
+    nothing = [np.empty(0, np.int32)]
+    flat = [torch.from_numpy(np.concatenate(each or nothing)) for each in (times, pixels, items)]
     return PackedEvents(flat[0], flat[1], flat[2], torch.tensor(window_us), grid, len(batch))
 
 
@@ -88,8 +91,8 @@ def bin_batch(packed: PackedEvents, n_bins: int, *, dtype: torch.dtype = torch.f
         raise ValueError(f"n_bins={n_bins} given; expected >= 1")
     width, height = packed.size
     plane = 2 * width * height
-    m = torch.div(packed.t * n_bins, packed.window, rounding_mode="floor")
-    place = (packed.item * n_bins + m) * plane + packed.pixel
+    m = torch.div(packed.t.long() * n_bins, packed.window, rounding_mode="floor")
+    place = (packed.item.long() * n_bins + m) * plane + packed.pixel
     out = torch.zeros(packed.n * n_bins * plane, dtype=dtype, device=packed.t.device)
     one = torch.ones((), dtype=dtype, device=packed.t.device)
     out.scatter_add_(0, place, one.expand(place.shape))

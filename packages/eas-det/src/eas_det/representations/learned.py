@@ -60,7 +60,7 @@ class LearnedKernelVoxel(nn.Module):
         centres = torch.arange(self.n_bins, device=when.device, dtype=dtype) / max(self.n_bins - 1, 1)
         value = self.kernel((when[:, None] - centres)[..., None])[..., 0]  # [N, T]
         bins = torch.arange(self.n_bins, device=when.device)
-        place = (packed.item[:, None] * self.n_bins + bins) * plane + packed.pixel[:, None]
+        place = (packed.item.long()[:, None] * self.n_bins + bins) * plane + packed.pixel[:, None]
         out = torch.zeros(packed.n * self.n_bins * plane, dtype=value.dtype, device=when.device)
         out = out.index_add(0, place.reshape(-1), value.reshape(-1))
         return out.view(packed.n, self.n_bins, 2, height, width)
