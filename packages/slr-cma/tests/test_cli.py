@@ -59,8 +59,11 @@ def test_train_eval_robustness_info(cache: Path, tree: Path, tmp_path: Path) -> 
     found = call("eval", model, str(cache), "--json")
     assert found["n"] == 4
     assert set(found["groups"]["position"]) == {"front", "back"}
-    rows = call("robustness", model, str(cache), "--severities", "5", "--seeds", "1", "--json")
-    assert len(rows) == 1 + 2 + 15 + 1
+    words = ["robustness", model, str(cache), "--severities", "5", "--seeds", "1", "--against", model, "--json"]
+    found = call(*words)
+    assert len(found["rows"]) == 1 + 2 + 15 + 1
+    assert found["rows"][0]["worst_group"] == "user40"
+    assert found["mean corruption error"] == pytest.approx(100)
 
 
 def test_diagnose_writes_its_report(tmp_path: Path) -> None:

@@ -305,6 +305,20 @@ def test_aedat4_is_read_bit_by_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(recording.images, images)
     with pytest.raises(ValueError, match="missing"):
         read_aedat4(tmp_path / "none.aedat4")
+    table = tmp_path / "own.csv"
+    table.write_text("path,label,user\ndavis.aedat4,wave,ann\ndavis.aedat4,clap,bob\n")
+    cache = convert(table, tmp_path / "cache", n_bins=4, frames_per_bin=1, workers=2, progress=False)
+    assert (cache.classes, cache.labels.tolist(), cache.groups.tolist()) == (["clap", "wave"], [1, 0], ["ann", "bob"])
+    wanted = bin_events(events, recording.times, crop=(2, 45, 256, 256), down=4)
+    np.testing.assert_array_equal(cache[0].events, wanted[1:])  # the first frame comes before any event
+    with pytest.raises(ValueError, match=r"pass size=\(260, 346\)"):
+        convert(table, tmp_path / "other", n_bins=5, crop=None, size=(240, 320), progress=False)
+    table.write_text("path,label,user\nx.aedat4,wave,ann\n")
+    with pytest.raises(ValueError, match=r"1 of 1 recordings in .* are missing, such as x.aedat4"):
+        convert(table, tmp_path / "other", progress=False)
+    table.write_text("path,label\nx.aedat4,wave\n")
+    with pytest.raises(ValueError, match="columns path, label; expected path, label and user"):
+        convert(table, tmp_path / "other", progress=False)
     (tmp_path / "cut.aedat4").write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match="truncated"):
         read_aedat4(tmp_path / "cut.aedat4")

@@ -16,7 +16,7 @@ import torch
 
 from slr_cma import ArrayDataset, CMANet, PairedSign, TrainConfig, load_model, predict, save_model, train
 from slr_cma.data.corrupt import CORRUPTIONS, corrupt
-from slr_cma.engine import evaluate, robustness_suite
+from slr_cma.engine import evaluate, mean_corruption_error, robustness_suite
 
 NET: dict[str, Any] = {"size": (12, 12), "channels": (4, 6), "hidden": 16}
 CONFIG = TrainConfig(epochs=3, batch_size=20, lr=5e-3)
@@ -197,3 +197,23 @@ def test_evaluation_counts_right(signs: PairedSign) -> None:
     rows = robustness_suite(model, signs.arrays(), corruptions=["dim", "event drop"], severities=(5,), seeds=1)
     assert [r["corruption"] for r in rows[:5]] == ["none", "no frames", "no events", "dim", "event drop"]
     assert rows[-1]["accuracy"] == min(r["accuracy"] for r in rows)
+    assert rows[0]["worst_group"] is None
+    grouped = robustness_suite(
+        model, signs.arrays(groups=np.arange(72) % 3), corruptions=["dim"], severities=(5,), seeds=2
+    )
+    assert grouped[3]["worst_group_accuracy"] <= grouped[3]["accuracy"] == rows[3]["accuracy"]
+    with pytest.raises(ValueError, match="same corruptions"):
+        mean_corruption_error(rows, grouped)
+
+
+def test_corruption_errors_are_relative_to_the_baseline() -> None:
+    def rows(*accuracy: float) -> list[dict[str, Any]]:
+        kinds = (("none", 0), ("dim", 1), ("dim", 5), ("burst", 1), ("burst", 5))
+        return [
+            {"corruption": c, "severity": s, "accuracy": a} for (c, s), a in zip(kinds, (1.0, *accuracy), strict=True)
+        ]
+
+    # dim: 0.3 / 0.6, burst: 0.9 / 0.6
+    assert mean_corruption_error(rows(0.9, 0.8, 0.6, 0.5), rows(0.8, 0.6, 0.8, 0.6)) == pytest.approx(100)
+    with pytest.raises(ValueError, match="no error under 'dim'"):
+        mean_corruption_error(rows(0.9, 0.8, 0.6, 0.5), rows(1, 1, 0.8, 0.6))

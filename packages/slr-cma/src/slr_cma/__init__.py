@@ -5,7 +5,8 @@ from slr_cma._sample import Batch, Sample, collate
 from slr_cma.data import DVSSLR, align_frames, bin_events, check_leakage, convert, subject_split
 from slr_cma.diagnostics import TemporalReport, from_torch_dataset, temporal_report
 from slr_cma.engine.checkpoint import load_model, save_model
-from slr_cma.engine.evaluate import evaluate, robustness_suite
+from slr_cma.engine.evaluate import evaluate
+from slr_cma.engine.robustness import robustness_suite
 from slr_cma.engine.train import TrainConfig, predict, train
 from slr_cma.models.cma import CrossModalityAttention
 from slr_cma.models.net import CMANet, NetConfig

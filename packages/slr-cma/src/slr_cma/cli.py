@@ -28,7 +28,7 @@ Split = Annotated[str, typer.Option(help="NAME:PART, such as subject:test, or al
 
 @app.command()
 def convert(
-    root: Annotated[Path, typer.Argument(help="Folder of DVS-SLR, nested or flat.")],
+    root: Annotated[Path, typer.Argument(help="Folder of DVS-SLR, or a .csv of AEDAT4 files (path, label, user).")],
     out: Annotated[Path, typer.Argument(help="Folder of the cache to write.")],
     bins: Annotated[int, typer.Option(help="Time bins T.")] = 24,
     by: Annotated[str, typer.Option(help="frame_clock, time or count.")] = "frame_clock",
@@ -38,6 +38,7 @@ def convert(
     ] = False,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave incomplete recordings out.")] = False,
     sort: Annotated[bool, typer.Option("--sort", help="Mend events out of order.")] = False,
+    workers: Annotated[int, typer.Option(help="Threads.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Bin every recording once into a memory-mapped cache; goes on where it was interrupted."""
@@ -46,7 +47,7 @@ def convert(
     options: dict[str, Any] = {"n_bins": bins, "bin_by": by, "down": down, "sort": sort}
     if no_crop:
         options["crop"] = None
-    cache = run(root, out, on_missing="skip" if skip_missing else "error", **options)
+    cache = run(root, out, on_missing="skip" if skip_missing else "error", workers=workers, **options)
     _say({"cache": str(out), "recordings": len(cache), "bins": bins}, as_json)
 
 
@@ -199,22 +200,32 @@ def robustness(
     split: Split = "subject:test",
     severities: Annotated[str, typer.Option(help="Some of 1 to 5, with commas.")] = "1,3,5",
     seeds: Annotated[int, typer.Option(help="Draws of each corruption.")] = 3,
+    against: Annotated[Path | None, typer.Option(help="Model whose errors count as 100 %.")] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy under every corruption and with a missing modality."""
-    from slr_cma.engine import robustness_suite
+    """Accuracy under every corruption, with a missing modality, and of the user who fares worst."""
+    from slr_cma.engine import mean_corruption_error, robustness_suite
 
-    net, _, arrays = _model(model, cache, split)
-    rows = robustness_suite(
-        net.to(device), arrays(), severities=[int(s) for s in severities.split(",")], seeds=seeds, device=device,
-        progress=sys.stderr.isatty(),
-    )  # fmt: skip
+    def rows_of(path: Path) -> list[dict[str, Any]]:
+        net, _, arrays = _model(path, cache, split)
+        return robustness_suite(
+            net.to(device), arrays(), severities=[int(s) for s in severities.split(",")], seeds=seeds, device=device,
+            progress=sys.stderr.isatty(),
+        )  # fmt: skip
+
+    rows = rows_of(model)
+    error = None if against is None else mean_corruption_error(rows, rows_of(against))
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps({"rows": rows, "mean corruption error": error}))
         return
     for row in rows:
-        typer.echo(f"{row['corruption']:<28}{row['severity']:>2}  {row['accuracy']:.3f}  ({-row['drop']:+.3f})")
+        typer.echo(
+            f"{row['corruption']:<28}{row['severity']:>2}  {row['accuracy']:.3f}  ({-row['drop']:+.3f})  worst user "
+            f"{row['worst_group_accuracy']:.3f}"
+        )
+    if error is not None:
+        typer.echo(f"mean corruption error, % of {against}: {error:.1f}")
 
 
 @app.command()
@@ -250,7 +261,11 @@ def _model(model: Path, cache: Path, split: str) -> tuple[Any, CachedSigns, Any]
 
         events, frames, mask = part.arrays()
         return ArrayDataset(
-            np.asarray(events), np.asarray(frames, np.float32) / 255, part.labels, mask=np.asarray(mask)
+            np.asarray(events),
+            np.asarray(frames, np.float32) / 255,
+            part.labels,
+            mask=np.asarray(mask),
+            groups=part.groups,
         )
 
     return net, part, arrays

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from slr_cma._files import atomic_write
 from slr_cma._sample import Batch, Sample
+from slr_cma.data.aedat4 import read_aedat4
 from slr_cma.data.binning import Binning
-from slr_cma.data.dvs_slr import DVSSLR, bin_recording, read_recording
+from slr_cma.data.dvs_slr import DVSSLR, SENSOR, bin_recording, read_recording
+from slr_cma.data.events import Recording
+from slr_cma.data.splits import Key
 
 __all__ = ["CachedSigns", "convert"]
 
@@ -24,31 +31,37 @@ SCHEMA = 1
 
 
 def convert(
-    root: Path | str, out: Path | str, *, split: str = "all", progress: bool = True, **options: Any
+    root: Path | str,
+    out: Path | str,
+    *,
+    split: str = "all",
+    workers: int = 1,
+    progress: bool = True,
+    **options: Any,
 ) -> CachedSigns:
-    """Bin every recording of DVS-SLR once and write events.npy, frames.npy, mask.npy and index.json.
+    """Bin every recording once and write events.npy, frames.npy, mask.npy and index.json.
 
     Args:
-        root, split: as for :class:`DVSSLR`; ``options`` too (binning, users, on_missing ...).
+        root: DVS-SLR's folder; or a table of own AEDAT4 recordings, a .csv with columns path (relative to the table),
+            label, user and, if known, light and position.
         out: the cache's folder. Interrupted, a second call goes on; finished, it is opened if it was made the same
-            way. progress: a bar where stderr is a terminal.
+            way. split, options: as for :class:`DVSSLR` (binning, size, sort; users, on_missing ... for its folder).
+        workers: threads that read and bin. progress: a bar where stderr is a terminal.
     Raises:
         ValueError: a damaged recording (named; what was converted stays), a folder with another conversion.
     """
-    from tqdm import tqdm
-
-    data = DVSSLR(root, split, **{k: v for k, v in options.items() if k not in ("compat", "modality", "transform")})
+    job = _from_table(Path(root), options) if Path(root).is_file() else _from_folder(root, split, options)
     out = Path(out)
-    h, w = data.binning.shape(data.size)
-    t, n, c = data.binning.n_bins, len(data), 1 if data.binning.luma else 3
+    h, w = job.binning.shape(job.size)
+    t, n, c = job.binning.n_bins, len(job.keys), 1 if job.binning.luma else 3
     described = {
         "schema": SCHEMA,
         "split": split,
-        "binning": data.binning.to_dict(),
-        "size": list(data.size),
-        "classes": data.classes,
-        "labels": data.labels.tolist(),
-        "keys": [list(files.key) for files in data.files],
+        "binning": job.binning.to_dict(),
+        "size": list(job.size),
+        "classes": job.classes,
+        "labels": [job.classes.index(key.label) for key in job.keys],
+        "keys": [list(key) for key in job.keys],
     }
     index, plan = out / "index.json", out / "plan.json"
     if index.is_file():
@@ -75,21 +88,76 @@ def convert(
     }
     with atomic_write(plan) as file:
         json.dump(described, file)
-    for i in tqdm(range(n), desc="convert", unit="recording", disable=not (progress and sys.stderr.isatty())):
-        if maps["done"][i]:
-            continue
-        files = data.files[i]
-        counts, small, mask, _ = bin_recording(
-            read_recording(files, size=data.size, sort=data.sort), data.binning, files.key.stem
-        )
-        maps["events"][i], maps["frames"][i], maps["mask"][i] = counts, small, mask
+
+    def one(i: int) -> None:
+        found = bin_recording(job.read(i), job.binning, job.keys[i].stem)
+        maps["events"][i], maps["frames"][i], maps["mask"][i] = found[:3]
         maps["done"][i] = True
-    for each in maps.values():
-        each.flush()
+
+    todo = [int(i) for i in np.flatnonzero(~maps["done"])]
+    hidden = not (progress and sys.stderr.isatty())
+    with (
+        tqdm(total=n, initial=n - len(todo), desc="convert", unit="recording", disable=hidden) as bar,
+        ThreadPoolExecutor(max(1, workers)) as pool,
+    ):
+        # a few at a time: after an error nothing more than these is begun
+        for at in range(0, len(todo), max(1, workers)):
+            part = todo[at : at + max(1, workers)]
+            for each in [pool.submit(one, i) for i in part]:
+                each.result()
+            bar.update(len(part))
+    for values in maps.values():
+        values.flush()
     with atomic_write(index) as file:
         json.dump(described, file)
     plan.unlink()
     return CachedSigns(out)
+
+
+class _Job(NamedTuple):
+    """What to convert: a name for each recording, the classes, and how to read one."""
+
+    keys: list[Key]
+    classes: list[str]
+    binning: Binning
+    size: tuple[int, int]
+    read: Callable[[int], Recording]
+
+
+def _from_folder(root: Path | str, split: str, options: dict[str, Any]) -> _Job:
+    kept = {k: v for k, v in options.items() if k not in ("compat", "modality", "transform")}
+    data = DVSSLR(root, split, **kept)
+
+    def read(i: int) -> Recording:
+        return read_recording(data.files[i], size=data.size, sort=data.sort)
+
+    return _Job([files.key for files in data.files], data.classes, data.binning, data.size, read)
+
+
+def _from_table(path: Path, options: dict[str, Any]) -> _Job:
+    given = dict(options)
+    binning, size = given.pop("binning", None), given.pop("size", SENSOR)
+    for name in ("sort", "on_missing"):
+        given.pop(name, None)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"path", "label", "user"} <= rows[0].keys():
+        raise ValueError(f"{path} has columns {', '.join(rows[0]) if rows else 'none'}; expected path, label and user")
+    missing = [row["path"] for row in rows if not (path.parent / row["path"]).is_file()]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(rows)} recordings in {path} are missing, such as {missing[0]}")
+
+    def read(i: int) -> Recording:
+        where = path.parent / rows[i]["path"]
+        recording = read_aedat4(where)
+        if recording.events.size != tuple(size):
+            h, w = recording.events.size
+            raise ValueError(f"{where}: the sensor has {w} x {h} pixels (W x H); pass size=({h}, {w})")
+        return recording
+
+    keys = [Key(row["user"], row["label"], row.get("light") or "", row.get("position") or "") for row in rows]
+    fields = {**(binning.to_dict() if binning else {}), **given}
+    return _Job(keys, sorted({key.label for key in keys}), Binning(**fields), size, read)
 
 
 class CachedSigns(Dataset[Sample]):

@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from slr_cma._arrays import ArrayDataset
 from slr_cma._sample import Sample
-from slr_cma.data.corrupt import CORRUPTIONS, corrupt
 from slr_cma.diagnostics.stats import wilson
 from slr_cma.engine.train import batches, predict
 from slr_cma.models.net import CMANet
 
-__all__ = ["Evaluation", "energy", "evaluate", "prefix_curve", "robustness_suite"]
+__all__ = ["Evaluation", "energy", "evaluate", "prefix_curve"]
 
 
 @dataclass
@@ -122,61 +119,3 @@ def energy(net: CMANet, data: Dataset[Sample], *, samples: int = 8) -> dict[str,
     joined = torch.cat(parts, 2)
     module = _OneInput(net.eval().cpu())
     return {**synops(module, joined).to_dict(), "firing_rates": firing_rates(module, joined)}
-
-
-def robustness_suite(
-    net: CMANet,
-    data: ArrayDataset,
-    *,
-    corruptions: Sequence[str] | str = "all",
-    severities: Sequence[int] = (1, 3, 5),
-    seeds: int = 3,
-    device: str = "cpu",
-    progress: bool = False,
-) -> list[dict[str, Any]]:
-    """Accuracy under every corruption and severity, the mean over ``seeds`` draws.
-
-    Returns:
-        Rows {corruption, strikes, severity, accuracy, spread, drop}; first the clean one, then with one modality
-        missing, last the worst of all.
-    """
-    from tqdm import tqdm
-
-    names = (
-        list(CORRUPTIONS) if corruptions == "all" else [corruptions] if isinstance(corruptions, str) else corruptions
-    )
-
-    def accuracy(e: NDArray[Any] | None, f: NDArray[Any] | None) -> float:
-        logits, labels = predict(net, ArrayDataset(e, f, data.labels, mask=data.mask), device=device)
-        return float((logits.argmax(1) == labels).double().mean())
-
-    clean = accuracy(data.events, data.frames)
-    rows: list[dict[str, Any]] = []
-
-    def add(name: str, strikes: str, severity: int, values: list[float]) -> None:
-        mean = float(np.mean(values))
-        rows.append(
-            {
-                "corruption": name,
-                "strikes": strikes,
-                "severity": severity,
-                "accuracy": mean,
-                "spread": float(np.std(values)),
-                "drop": clean - mean,
-            }
-        )
-
-    add("none", "", 0, [clean])
-    if data.events is not None and data.frames is not None:
-        if net.config.fusion != "frames":
-            add("no frames", "frames", 5, [accuracy(data.events, None)])
-        if net.config.fusion != "events":
-            add("no events", "events", 5, [accuracy(None, data.frames)])
-    for name in tqdm(names, desc="corruptions", disable=not progress):
-        for severity in severities:
-            values = [
-                accuracy(*corrupt(name, data.events, data.frames, severity=severity, seed=s)) for s in range(seeds)
-            ]
-            add(name, CORRUPTIONS[name][0] if name in CORRUPTIONS else "", severity, values)
-    worst = min(rows, key=lambda row: row["accuracy"])
-    return [*rows, {**worst, "corruption": f"worst: {worst['corruption']}"}]
