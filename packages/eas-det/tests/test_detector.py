@@ -122,7 +122,7 @@ def test_places_of_the_head() -> None:
     assert found.centres[0].tolist() == [4, 4]
     assert found.centres[1].tolist() == [12, 4]
     # a rare object: the first scores are about 0.01 x 0.01
-    assert 0 < float(found.scores.max()) < 0.01
+    assert 0 < found.scores.max().item() < 0.01
 
 
 def test_predict_returns_boxes_in_the_frame() -> None:

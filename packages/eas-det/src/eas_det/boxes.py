@@ -32,7 +32,12 @@ _ALIASES = {"t": ("t", "ts", "timestamp"), "class_confidence": ("class_confidenc
 _OPTIONAL = {"track_id": 0, "class_confidence": 1.0}
 
 #: (shortest diagonal, shortest side) in pixels of the boxes that the field evaluates
-PRESETS: dict[str, tuple[float, float]] = {"gen1": (30, 10), "1mpx": (60, 20), "1mpx_half": (30, 10)}
+PRESETS: dict[str, tuple[float, float]] = {
+    "gen1": (30, 10),
+    "1mpx": (60, 20),
+    "1mpx_half": (30, 10),
+    "gen1_half": (15, 5),
+}
 _SKIP_US = 500_000
 
 

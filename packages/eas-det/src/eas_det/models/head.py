@@ -94,7 +94,8 @@ def _decode(boxes: Tensor, objectness: Tensor, classes: Tensor, stride: int) -> 
     corners = torch.stack([x, y], -1).flatten(0, 1)  # [A, 2]
     flat = boxes.flatten(2).transpose(1, 2)  # [B, A, 4]
     middle = (flat[..., :2] + corners) * stride
-    half = flat[..., 2:].exp() * (stride / 2)
+    # no finite box is that large; without it one wild number makes the whole gradient nan
+    half = flat[..., 2:].clamp_max(12).exp() * (stride / 2)
     return Predictions(
         torch.cat([middle - half, middle + half], -1),
         objectness.flatten(1),
