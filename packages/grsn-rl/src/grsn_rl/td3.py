@@ -60,7 +60,7 @@ class TD3(OffPolicy):
         super().__init__(env, memory, config, seed, options, heads=env.action_size, values=1)
         self.target_net = copy.deepcopy(self.net).requires_grad_(False)
         self.updates = 0
-        self._policy_loss = float("nan")
+        self._policy_loss = 0.0
 
     def greedy(self, heads: tuple[Tensor, ...], deterministic: bool) -> NDArray[Any]:
         """Actions [N, A]: the policy's, or with the noise of training."""

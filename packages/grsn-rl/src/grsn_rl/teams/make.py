@@ -81,8 +81,10 @@ def _foraging(task: str, num_envs: int, *, limit: int = 50, reward: str = "mean"
         raise ValueError(f"lbforaging has no task {identity!r}; one of its names is Foraging-8x8-2p-3f-v3") from None
 
     def one() -> Any:
-        # it pays a list, of which Gymnasium's checker warns at every step
-        return gym.make(identity, max_episode_steps=limit, disable_env_checker=True)
+        # it pays a list, of which Gymnasium's checker warns at every step; its own limit would count as the task's end
+        env = gym.make(identity, max_episode_steps=limit, disable_env_checker=True)
+        env.unwrapped._max_episode_steps = limit + 1  # type: ignore[attr-defined]
+        return env
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
