@@ -113,6 +113,14 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "-p", "pytest_blocks", *(session.posargs or relative))
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The site in the Chromium that is installed: pages, links, images, search, copying, a phone, light and dark."""
+    session.install(*TREE.group("docs"), "playwright>=1.45")
+    session.run("mkdocs", "build", "--strict", "--quiet", "-f", "docs/mkdocs.yml", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("python", "tools/browser.py", "docs/site", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 @each_package
 def isolated(session: nox.Session, name: str) -> None:
@@ -291,12 +299,45 @@ def measure(session: nox.Session, package: monorepo.Package, script: str) -> Non
 def build_all(session: nox.Session) -> None:
     """sdist and wheel of every package into dist/, checked by twine."""
     session.install(*TREE.group("build"))
-    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    with tempfile.TemporaryDirectory() as again:
+        for out in (str(ROOT / "dist"), again):
+            shutil.rmtree(out, ignore_errors=True)
+            for package in TREE.packages:
+                # the wheel is built from the sdist, so that both are complete; hatchling is in this environment
+                folder = str(package.folder.relative_to(ROOT))
+                session.run("python", "-m", "build", "--no-isolation", "--outdir", out, folder, silent=True)
+        refuse(session, wheels.differences(ROOT / "dist", Path(again)))
     for package in TREE.packages:
-        # the wheel is built from the sdist, so that both are complete
-        session.run("python", "-m", "build", "--outdir", "dist", str(package.folder.relative_to(ROOT)))
         refuse(session, wheels.problems(wheels.find(ROOT / "dist", package), package))
     session.run("twine", "check", "--strict", *map(str, sorted((ROOT / "dist").glob("*.*"))))
+
+
+@nox.session(reuse_venv=False)
+def installs(session: nox.Session) -> None:
+    """A dry run of a release: all packages by name, from a local folder of wheels, into an empty environment."""
+    if session.venv_backend != "uv":
+        session.skip("the folder of wheels is offered to uv")
+    with tempfile.TemporaryDirectory() as folder:
+        for package in TREE.packages:
+            build_wheel(session, package.folder, Path(folder))
+        links = ",".join(filter(None, (os.environ.get("UV_FIND_LINKS"), folder)))
+        fresh = [word for package in TREE.packages for word in ("--refresh-package", package.name)]
+        wanted = [f"{package.name}=={package.version}" for package in TREE.packages]
+        session.install(*fresh, *wanted, env={"UV_FIND_LINKS": links})
+    for package in TREE.packages:
+        session.run("python", "tools/quick_import.py", package.module)
+        for program in package.scripts:
+            session.run(program, "--help", silent=True)
+
+
+@nox.session
+def discipline(session: nox.Session) -> None:
+    """In scratch copies: what a sibling's bad release does to resolver, ``isolated`` and ``compat``.
+
+    ``nox -s discipline -- tecos-lvm -- packages/tecos-lvm/tests/test_metrics.py`` keeps to one package and file.
+    """
+    session.install("nox[uv]", *TREE.group("lint"))
+    session.run("python", "tools/discipline.py", *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,8 @@
 """Releases: one tag ``name-vX.Y.Z`` per package, checked against its version and its changelog.
 
 ``python tools/releases.py baco-v0.2.0`` says what is wrong with a tag before anything is published.
+``python tools/releases.py --matrix`` prints which package admits which version of the sibling it builds on: those that
+were released, and that of the tree. That what is admitted works is shown by ``isolated``, ``floors`` and ``compat``.
 """
 
 from __future__ import annotations
@@ -106,8 +108,28 @@ def export(root: Path, tag: str, package: Package, out: Path) -> Path:
     return out / relative
 
 
+def matrix(tree: Tree) -> str:
+    """A Markdown table: packages that build on a sibling, and its versions; "yes" where the range admits one."""
+    blocks = []
+    for sibling in tree.packages:
+        dependents = tree.dependents(sibling)
+        if not dependents:
+            continue
+        known = sorted({*(version for version, _ in versions(tree.root, sibling)), Version(sibling.version)})
+        lines = [f"| on {sibling.name} | {' | '.join(map(str, known))} |", "|---" * (len(known) + 1) + "|"]
+        for package in dependents:
+            (wanted,) = [r for r in map(Requirement, package.dependencies) if canonical(r.name) == sibling.name]
+            cells = ["yes" if wanted.specifier.contains(version, prereleases=True) else "no" for version in known]
+            lines.append(f"| {package.name} {package.version} ({wanted.specifier}) | {' | '.join(cells)} |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
 def main(tag: str) -> int:
-    """Print what is wrong with a tag; 1 if anything is."""
+    """Print what is wrong with a tag, 1 if anything is; or the matrix."""
+    if tag == "--matrix":
+        print(matrix(monorepo.read()))
+        return 0
     lines = problems(monorepo.read(), tag)
     print("\n".join(lines) or f"{tag}: version, changelog and date agree")
     return 1 if lines else 0

@@ -30,6 +30,19 @@ def install_arguments(wheels: Iterable[Path], names: Iterable[str], *, uv: bool)
     return [*refresh, *map(str, wheels)]
 
 
+def differences(first: Path, second: Path) -> list[str]:
+    """What is not the same, byte for byte, in two folders of built files, one line each."""
+    names = sorted({path.name for folder in (first, second) for path in folder.glob("*.*")})
+    if not names:
+        return [f"{first} holds no built file"]
+    return [
+        f"{name}: two builds of the same tree differ"
+        for name in names
+        if not all((folder / name).is_file() for folder in (first, second))
+        or (first / name).read_bytes() != (second / name).read_bytes()
+    ]
+
+
 def problems(wheel: Path, package: Package) -> list[str]:
     """What a wheel lacks or holds too much of, one line each."""
     return [f"{wheel.name}: {line}" for line in _problems(wheel, package)]

@@ -189,3 +189,15 @@ def test_environment_is_described_for_its_markers() -> None:
     told = quick_import.describe()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert told["markers"] == {"python_version": version, "python_full_version": sys.version.split()[0]}
+
+
+def test_builds_that_differ_are_named(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "a-1.whl").write_bytes(b"same")
+    assert wheels.differences(first, second) == []
+    (second / "a-1.whl").write_bytes(b"other")
+    (first / "b-1.tar.gz").write_bytes(b"alone")
+    assert [line.split(":")[0] for line in wheels.differences(first, second)] == ["a-1.whl", "b-1.tar.gz"]
+    assert "holds no built file" in wheels.differences(tmp_path / "none", tmp_path / "nor")[0]
