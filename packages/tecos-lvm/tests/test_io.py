@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tecos_lvm import Recording, SpikeDataset, cli, from_arrays, metrics, time_code
+from tecos_lvm import Recording, SpikeDataset, TeCoSLVM, cli, from_arrays, metrics, time_code
 from tecos_lvm.datasets import (
     SyntheticRetina,
     load_npz,
     load_nwb,
+    load_onken,
+    load_onken_folder,
+    load_pillow_rgc,
     load_zheng_hdf5,
     make_nonlinear_retina,
     read_frames,
@@ -145,6 +148,38 @@ def test_zheng(tmp_path: Path) -> None:
         load_zheng_hdf5(path, part="tst")
 
 
+def test_folders_of_matlab_files(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    cells = np.empty((1, 2), dtype=object)
+    cells[0, 0], cells[0, 1] = np.array([[3], [700]], dtype=np.int32), np.zeros((0, 1), dtype=np.int32)
+    images = np.empty((1, 1), dtype=object)
+    images[0, 0] = cells
+    savemat(tmp_path / "Movie1Exp1.mat", {"Spikes": cells})
+    savemat(tmp_path / "NaturalImages1.mat", {"Spikes": images})
+    found = load_onken_folder(tmp_path)
+    assert list(found) == ["Movie1Exp1"]
+    assert found["Movie1Exp1"].spike_times[0][0].tolist() == [2.5, 699.5]
+    even, odd = found["Movie1Exp1"].split()
+    assert (even.n_spikes, odd.n_spikes) == (2, 0)
+    with pytest.raises(FileNotFoundError, match="load_onken_folder"):
+        load_onken(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no movie recording"):
+        load_onken_folder(tmp_path / "none")
+    times = np.empty((1, 1), dtype=object)
+    times[0, 0] = np.array([[0.5], [1.011], [9.0]])
+    savemat(tmp_path / "Stim.mat", {"Stim": np.array([[0.48], [-0.48], [0.48]])})
+    savemat(tmp_path / "stimtimes.mat", {"stimtimes": np.array([[1.0], [1.01], [1.02]])})
+    savemat(tmp_path / "SpTimes.mat", {"SpTimes": times})
+    rec = load_pillow_rgc(tmp_path)
+    assert rec.meta["frame_ms"] == pytest.approx(10.0)
+    assert rec.spike_times[0][0] == pytest.approx([11.0])
+    assert rec.bin(10.0).spikes[0, :, 0].tolist() == [0, 1, 0]
+    savemat(tmp_path / "Stim.mat", {"Stim": np.zeros((2, 1))})
+    with pytest.raises(ValueError, match="do not belong together"):
+        load_pillow_rgc(tmp_path)
+
+
 def test_generator_is_fixed_by_version_and_seed(small: SyntheticRetina) -> None:
     from tecos_lvm.datasets import make_retina
 
@@ -225,6 +260,24 @@ def test_command(
     )
     assert code == 0
     assert 0 < json.loads(out)["ceiling"] <= 1
+    (tmp_path / "cfg.toml").write_text(
+        "[data]\ntrain = 'train.npz'\nval = 'test.npz'\n[model]\nfeature_dim = 8\n[train]\nsteps = 9\n"
+        "[loss]\nbeta = 0.01\n"
+    )
+    code, out, _ = run("fit", tmp_path / "cfg.toml", "-o", tmp_path / "run2", "--steps", 3, "--json")
+    assert code == 0
+    assert json.loads(out)["steps"] == 3
+    assert TeCoSLVM.from_pretrained(tmp_path / "run2/model").config.feature_dim == 8
+    (tmp_path / "bad.toml").write_text("[data]\nval = 'test.npz'\n")
+    code, _, err = run("fit", tmp_path / "bad.toml", "-o", tmp_path / "run3")
+    assert code == 2
+    assert "names no training data" in err
+    pytest.importorskip("matplotlib")
+    code, out, _ = run(
+        "report", tmp_path / "test.npz", tmp_path / "run/model", "--html", tmp_path / "r.html", "--samples", 3, "--json"
+    )
+    assert code == 0
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     code, _, err = run("convert", "onken", tmp_path / "none.mat", tmp_path / "o.npz")
     assert code == 2
     assert err.count("\n") == 1

@@ -12,6 +12,7 @@ import torch
 from tecos_lvm import SpikeDataset, TeCoSConfig, TeCoSLoss, TeCoSLVM, TrainConfig, fit
 from tecos_lvm.config import MEMORIES
 from tecos_lvm.datasets import SyntheticRetina
+from tecos_lvm.free import free_run
 from tecos_lvm.losses import kl_normal, spike_nll
 from tecos_lvm.recurrence import escape
 
@@ -95,6 +96,22 @@ def test_step_by_step_equals_generation() -> None:
         y, state = model.step(frame, state, generator=g)
         rows.append(y)
     assert (torch.cat(rows).numpy() == whole[0]).all()
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("hidden", ["noisy", "lif"])
+def test_compiled_free_run_equals_the_model(reset: str, hidden: str) -> None:
+    model, x = make(reset=reset, hidden=hidden), stimulus()
+    with torch.no_grad():
+        wanted = model(x, n_samples=2, generator=seeded(), backend="reference")
+    spikes, potential, state = free_run(model, x.flatten(2), None, 2, True, seeded())
+    torch.testing.assert_close(potential, wanted.potential, rtol=1e-10, atol=1e-12)
+    assert torch.equal(spikes.double(), wanted.spikes)
+    assert 0 < spikes.double().mean() < 1
+    for mine, theirs in zip((state.encoder, state.decoder, state.output, *state.memory),
+                            (wanted.state.encoder, wanted.state.decoder, wanted.state.output, *wanted.state.memory),
+                            strict=True):  # fmt: skip
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("memory", MEMORIES)

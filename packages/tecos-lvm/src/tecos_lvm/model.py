@@ -141,9 +141,8 @@ class TeCoSLVM(nn.Module):
         """Normal draws [T, K B, width] of latent, encoder, decoder, prior, output; zeros for what is deterministic."""
         c = self.config
         widths = [c.latent_dim, c.coder_dim, c.decoder_dim, c.coder_dim, c.n_neurons]
-        noise = torch.zeros(steps, rows, self._noise_width, dtype=self.mean.dtype, device=self.mean.device)
-        if sample:
-            noise.normal_(generator=generator)
+        noise = torch.empty(steps, rows, self._noise_width, dtype=self.mean.dtype, device=self.mean.device)
+        noise = noise.normal_(generator=generator) if sample else noise.zero_()
         z, e, d, p, y = noise[..., : sum(widths)].split(widths, dim=-1)  # type: ignore[no-untyped-call]
         if c.hidden == "lif":
             e, d, p = (torch.zeros_like(part) for part in (e, d, p))
@@ -337,7 +336,7 @@ class TeCoSLVM(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, x: Any, n_trials: int = 1, *, generator: torch.Generator | None = None, chunk: int = 1024
+        self, x: Any, n_trials: int = 1, *, generator: torch.Generator | None = None, chunk: int = 256
     ) -> Array:
         """Free-running trials, [n_trials, T, N] uint8; working memory does not grow with T.
 
@@ -351,7 +350,7 @@ class TeCoSLVM(nn.Module):
 
     @torch.no_grad()
     def predict_p(
-        self, x: Any, n_samples: int = 20, *, generator: torch.Generator | None = None, chunk: int = 1024
+        self, x: Any, n_samples: int = 20, *, generator: torch.Generator | None = None, chunk: int = 256
     ) -> Array:
         """Probability of a spike per bin, [T, N]: mean over free-running samples of their own probabilities."""
         rows = [
@@ -367,7 +366,7 @@ class TeCoSLVM(nn.Module):
 
     @torch.no_grad()
     def log_likelihood(
-        self, x: Any, spikes: Any, *, n_samples: int = 1, generator: torch.Generator | None = None, chunk: int = 1024
+        self, x: Any, spikes: Any, *, n_samples: int = 1, generator: torch.Generator | None = None, chunk: int = 256
     ) -> Array:
         """Log likelihood of recorded trials given stimulus and their own past, per neuron [N], nats.
 

@@ -199,8 +199,16 @@ def fit(
         model.standardise(stimulus)
         model.set_rates(torch.from_numpy(null_p))
         if checkpoint is not None:
+            from tecos_lvm import __version__
+
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            (checkpoint.parent / "config.json").write_text(identity + "\n", encoding="utf-8")
+            facts = {
+                "schema": 1,
+                "kind": "tecos_lvm.fit",
+                "version": __version__,
+                **json.loads(identity),
+            }
+            (checkpoint.parent / "config.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     marks = {round(config.steps * (i + 1) / config.checks) for i in range(config.checks)}
     begin, running = time.perf_counter(), 0.0
     step = first
@@ -227,7 +235,8 @@ def fit(
             if step in marks or out_of_time:
                 if step in marks:
                     score = validate(model, val, null_p) if val is not None else -running
-                    row = {"step": float(step), "train_loss": running, "score": score}
+                    seconds = spent + time.perf_counter() - begin
+                    row = {"step": float(step), "seconds": seconds, "train_loss": running, "score": score}
                     history.append(row)
                     since += 1
                     if score > best_score or best is None:
@@ -237,12 +246,11 @@ def fit(
                     if callback is not None:
                         callback(row)
                 if checkpoint is not None:
-                    seconds = spent + time.perf_counter() - begin
                     _save(checkpoint, {
                         "schema": 1, "identity": identity, "model": model.state_dict(), "step": step, "since": since,
                         "optimiser": optimiser.state_dict(), "generator": generator.get_state(), "best": best,
                         "rng": json.dumps(rng.bit_generator.state), "history": history, "best_score": best_score,
-                        "seconds": seconds,
+                        "seconds": spent + time.perf_counter() - begin,
                     })  # fmt: skip
                     _write_metrics(checkpoint.parent / "metrics.csv", history)
             if out_of_time:
@@ -268,6 +276,6 @@ def _clip_loss(model: TeCoSLVM, x: Tensor, y: Tensor, loss: TeCoSLoss, config: T
 
 def _write_metrics(path: Path, history: list[dict[str, float]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "train_loss", "score"])
+        writer = csv.DictWriter(file, ["step", "seconds", "train_loss", "score"])
         writer.writeheader()
         writer.writerows(history)
