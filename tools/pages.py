@@ -8,7 +8,8 @@ Between a pair of marks everything is replaced::
 ``speed`` is the results file without its suffix (``speed-h200`` for another machine's). ``table=`` keeps
 the rows that carry this ``table``; ``columns=`` picks and orders; ``package=`` names the package where the
 page does not lie in its folder. ``<!-- results: packages -->`` writes the table of packages with their
-measured headlines, ``<!-- results: all -->`` every table there is.
+measured headlines, ``<!-- results: all -->`` every table there is, ``<!-- results: claims -->`` what the papers claim
+beside what was measured.
 
 ``python tools/pages.py`` writes the READMEs, ``--check`` fails where one is out of date. Pages of the site
 are filled while it is built (``site_tree.py``), so they are never out of date.
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import claims
 import monorepo
 import results
 from monorepo import Package, Tree
@@ -86,6 +88,8 @@ def table(data: Mapping[str, Any], *, only: str | None = None, columns: Sequence
         columns: columns in order; by default all that some row fills.
     """
     rows = [row for row in data["rows"] if only is None or row.get("table") == only]
+    if not rows and only is None:
+        return f"No row yet.\n\n{origin(data)}\n"
     if not rows:
         raise ValueError(f"no row of {data['package']} {data['benchmark']} has table={only!r}")
     unknown = [column for column in columns or () if column not in TITLES]
@@ -133,6 +137,8 @@ def _section(tree: Tree, what: str, package: Package | None) -> str:
         raise ValueError(f"got <!-- results: {what} -->, expected options table=, columns= and package=")
     if stem == "all":
         return everything(tree)
+    if stem == "claims":
+        return claims.table(tree, _cell)
     package = tree[options["package"]] if "package" in options else package
     if package is None:
         raise ValueError(f"<!-- results: {what} --> outside a package's folder needs package=")
@@ -160,16 +166,16 @@ def packages(tree: Tree, link: str | None = None) -> str:
     lines = ["| package | what you do with it | measured |", "|---|---|---|"]
     for package in sorted(tree.packages, key=lambda each: each.name):
         name = f"[`{package.name}`]({link.format(name=package.name)})"
-        measured = "; ".join(headlines(package)) or "not yet"
+        measured = headline(package) or "not yet"
         lines.append(f"| {name} | {package.project.get('description', '')} | {measured} |")
     return "\n".join(lines) + "\n"
 
 
-def headlines(package: Package) -> list[str]:
-    """The one-line summaries that the package's results carry."""
-    paths = sorted((package.folder / "benchmarks" / "results").glob("*.json"), reverse=True)
+def headline(package: Package) -> str | None:
+    """The one line that stands for the package: the first that its results carry, ``speed`` before the others."""
+    paths = sorted((package.folder / "benchmarks" / "results").glob("*.json"), key=lambda path: (len(path.stem), path))
     rows = [row for path in paths for row in results.load(path)["rows"]]
-    return [results.headline(row) for row in rows if "headline" in row]
+    return next((results.headline(row) for row in rows if "headline" in row), None)
 
 
 def written(tree: Tree) -> dict[Path, str]:
