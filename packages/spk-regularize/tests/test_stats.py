@@ -171,8 +171,7 @@ def test_geometric_sums(known: dict[str, Any]) -> None:
 
 def test_theorem_without_reset(known: dict[str, Any]) -> None:
     want = known["theorem"]
-    one = {"threshold": 1.0}
-    mu, sigma = stats.tdbn_moments(torch.tensor([0.7]), torch.tensor([0.3]), 0.5, 4, **one)
+    mu, sigma = stats.tdbn_moments(torch.tensor([0.7]), torch.tensor([0.3]), 0.5, 1.0, 4)
     assert mu[3, 0].item() + 1.0 == pytest.approx(want["mean"], rel=1e-6)
     assert sigma[3, 0].item() == pytest.approx(want["std"], rel=1e-5)
     generator = torch.Generator().manual_seed(6)
@@ -186,7 +185,7 @@ def test_theorem_without_reset(known: dict[str, Any]) -> None:
 
 def test_theorem_with_a_soft_reset_subtracts_what_was_fired() -> None:
     rate = torch.tensor([[0.5], [0.25], [0.0]])
-    mu, _ = stats.tdbn_moments(torch.tensor([1.0]), torch.tensor([0.0]), 0.5, 3, rate=rate)
+    mu, _ = stats.tdbn_moments(torch.tensor([1.0]), torch.tensor([0.0]), 0.5, 1.0, 3, rate=rate)
     # S(3) = 0.25 * 0.5 + 0.5 * 0.25
     assert mu[:, 0].tolist() == pytest.approx([-1.0, -1.25, -1.25])
 

@@ -26,6 +26,7 @@ from spk_regularize.attacks import (
     Noise,
     Square,
     Transfer,
+    swap_surrogate,
 )
 from spk_regularize.checkpoint import load_model, save_model
 from spk_regularize.classifier import Normalize, SpikingClassifier, StateLeakError, check_stateless
@@ -143,6 +144,7 @@ __all__ = [
     "save_model",
     "select_on_validation",
     "summarise_layers",
+    "swap_surrogate",
     "synthetic_margin",
     "tdbn_moments",
     "wilson",

@@ -19,6 +19,7 @@ from spk_regularize.stats import moments
 __all__ = ["LayerTrace", "MembraneMonitor"]
 
 KEPT = ("moments", "potentials", "spikes")
+SHORT = {"stats": ("moments",), "traces": ("potentials", "spikes")}
 
 
 @dataclass
@@ -59,6 +60,11 @@ class LayerTrace:
             self._mean, self._var = moments(self.potentials)
 
     @property
+    def u(self) -> Tensor:
+        """The potential before the reset, x + V_th, [T, B, C, ...]."""
+        return self.potentials + self.threshold
+
+    @property
     def potentials(self) -> Tensor:
         """x, or an error that says how to keep it."""
         if self.x is None:
@@ -90,7 +96,8 @@ class MembraneMonitor:
 
     Args:
         model: any network with spiking layers. keep: out of "moments" (mean and variance; no potentials stored with
-            spk-neurons), "potentials", "spikes"; or a regulariser, which knows what it needs.
+            spk-neurons), "potentials", "spikes"; "stats" is the first, "traces" the other two; or a regulariser, which
+            knows what it needs.
         layers: names of the layers to watch; None: all. exclude_last: leave the last spiking layer out (where it is
             the read-out). windows: look up the surrogates' windows. adapters: see :func:`find_layers`.
     Raises:
@@ -111,14 +118,14 @@ class MembraneMonitor:
     def __init__(
         self,
         model: nn.Module,
-        keep: Sequence[str] | Any = ("moments",),
+        keep: str | Sequence[str] | Any = "stats",
         *,
         layers: Sequence[str] | None = None,
         exclude_last: bool = False,
         windows: bool = True,
         adapters: Sequence[Adapter] | None = None,
     ) -> None:
-        kept = tuple(getattr(keep, "needs", keep))
+        kept = SHORT.get(keep, (keep,)) if isinstance(keep, str) else tuple(getattr(keep, "needs", keep))
         unknown = [k for k in kept if k not in KEPT]
         if unknown:
             raise ValueError(f"keep={unknown} given; expected some of {', '.join(KEPT)}, or a regulariser")
@@ -134,7 +141,7 @@ class MembraneMonitor:
         if self.keep & {"moments", "potentials"}:
             for layer in self.watched:
                 if isinstance(layer.adapter, Native):
-                    layer.adapter.potentials(layer.module)
+                    layer.adapter.check_potentials(layer.module)
         self._gamma = {layer.name: _gamma(layer) if windows else None for layer in self.watched}
 
     def __enter__(self) -> MembraneMonitor:

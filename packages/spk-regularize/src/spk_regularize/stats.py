@@ -186,7 +186,9 @@ class _Fused(torch.autograd.Function):
         k1 = by_sigma / (raw * ctx.n)
         k0 = by_mu / ctx.n - k1 * mu
         flat, _ = _by_channel(x)
-        return torch.addcmul(k0, k1, _wide(flat)).to(x.dtype).reshape(x.shape), None, None
+        # factors written out over space: broadcast along the innermost axis, addcmul would take its slow way
+        shift, slope = (k.expand(-1, 1, -1, flat.shape[3]).flatten(2) for k in (k0, k1))
+        return torch.addcmul(shift, slope, _wide(flat).flatten(2)).to(x.dtype).reshape(x.shape), None, None
 
 
 def overlap_of(x: Tensor, gamma: float | Tensor, *, sigma_floor: float = SIGMA_FLOOR) -> Tensor:
@@ -248,9 +250,8 @@ def tdbn_moments(
     weight: Tensor,
     bias: Tensor,
     decay: float,
+    threshold: float,
     steps: int,
-    *,
-    threshold: float = 1.0,
     alpha: float = 1.0,
     rate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -259,8 +260,8 @@ def tdbn_moments(
     mu = beta_c D(decay, t) - V_th - S(t),   sigma = |lambda_c| alpha V_th sqrt(D(decay^2, t))
 
     Args:
-        weight, bias: lambda_c and beta_c of the (td) batch norm, [C]. decay: leak in (0, 1]. steps: T.
-        threshold: V_th. alpha: tdBN's scalar (1; 1/sqrt(2) where two branches add).
+        weight, bias: lambda_c and beta_c of the (td) batch norm, [C]. decay: leak in (0, 1]. threshold: V_th.
+        steps: T. alpha: tdBN's scalar (1; 1/sqrt(2) where two branches add).
         rate: spikes per neuron [T, C] of the soft reset, S(t) = sum over i < t of decay^(t-i) V_th rate(i), detached;
             None: no reset.
     Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spk_neurons import LI, LIF, Neuron
+from spk_neurons import LI, LIF, CuBaLIF, Neuron
 from spk_regularize.adapters.base import Adapter
 from spk_regularize.windows import half_width
 
@@ -27,11 +27,10 @@ class Native(Adapter):
         return value if isinstance(value, Tensor) else float(value)
 
     @staticmethod
-    def potentials(module: nn.Module) -> LIF:
-        """The module, if its potentials can be recorded."""
-        if not isinstance(module, LIF):
+    def check_potentials(module: nn.Module) -> None:
+        """ValueError unless the distance of its potentials from the threshold can be recorded."""
+        if not isinstance(module, (LIF, CuBaLIF)):
             raise ValueError(
-                f"{type(module).__name__} records spikes only, no potentials; use LIF, IF, PLIF or NoisyLIF, or watch "
-                "the other layers with layers=[...]"
+                f"{type(module).__name__} has no potentials, or a threshold that moves, and is watched by its spikes "
+                "alone; use LIF, IF, PLIF, NoisyLIF or CuBaLIF, or watch the other layers with layers=[...]"
             )
-        return module

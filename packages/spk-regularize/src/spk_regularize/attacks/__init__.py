@@ -13,6 +13,7 @@ from spk_regularize.attacks.gradients import (
     Family,
     Wide,
     make_gradient,
+    swap_surrogate,
 )
 from spk_regularize.attacks.pgd import BIM, FGSM, MIFGSM, PGD, RFGSM
 
@@ -38,4 +39,5 @@ __all__ = [
     "Transfer",
     "Wide",
     "make_gradient",
+    "swap_surrogate",
 ]

@@ -19,7 +19,7 @@ from spk_regularize.adapters.base import Hooked, SpikingLayer, find_layers
 from spk_regularize.adapters.native import Native
 from spk_regularize.monitor import MembraneMonitor
 
-__all__ = ["ASSG", "BPTR", "PDSG", "RGA", "AttackGradient", "Family", "Wide", "make_gradient"]
+__all__ = ["ASSG", "BPTR", "PDSG", "RGA", "AttackGradient", "Family", "Wide", "make_gradient", "swap_surrogate"]
 
 
 class _Swapped(torch.autograd.Function):
@@ -329,6 +329,17 @@ GRADIENTS: dict[str, Callable[[], AttackGradient]] = {
     "bptr": BPTR,
     "rga": RGA,
 }
+
+
+@contextmanager
+def swap_surrogate(model: nn.Module, grad: str | Surrogate | AttackGradient) -> Iterator[AttackGradient]:
+    """Inside, backward passes of ``model`` use another gradient; its answers stay bit for bit.
+
+    Args: model: any network with spiking layers. grad: as for attacks, such as ``Triangle(2.0)`` or "atan". Adaptive
+    ones ("assg", "pdsg") follow a loop: call ``begin(model, x)`` of what this yields before each forward pass.
+    """
+    with make_gradient(grad).applied(model) as found:
+        yield found
 
 
 def make_gradient(grad: str | Surrogate | AttackGradient) -> AttackGradient:

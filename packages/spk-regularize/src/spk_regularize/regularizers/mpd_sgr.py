@@ -110,8 +110,8 @@ class MPDSGR(Regularizer):
             raise ValueError(f"layer {trace.name!r} has a leak per channel; stats='tdbn' takes one; use stats='batch'")
         steps, threshold = trace.mean.shape[0], trace.threshold
         mu, sigma = tdbn_moments(
-            norm.norm.weight, norm.norm.bias * norm.scale, float(decay), steps, threshold=float(threshold),
-            alpha=norm.scale / float(threshold),
+            norm.norm.weight, norm.norm.bias * norm.scale, float(decay), float(threshold), steps,
+            norm.scale / float(threshold),
         )  # fmt: skip
         # the reset's share S(t), measured and without a gradient: the mean is then that of the batch
         return mu - (mu - trace.mean).detach(), sigma
