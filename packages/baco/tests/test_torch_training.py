@@ -157,8 +157,29 @@ def test_early_stopping_and_the_time_limit(split, tmp_path):
     config = TrainConfig(epochs=5, minutes=0, **CONFIG)
     trainer = Trainer(lightgcn(split), train, valid, config, folder=tmp_path)
     assert trainer.fit().finished is False
+    trainer.restore_best()  # there is none yet
     without = Trainer(lightgcn(split), train, None, TrainConfig(epochs=2, **CONFIG)).fit()
     assert (without.finished, without.best_epoch, without.best) == (True, 2, {})
+
+
+def test_a_run_that_was_stopped_has_its_best_weights_to_give(split, tmp_path):
+    train, valid, _, _ = split
+
+    def stop(record):
+        if record["epoch"] == 5:
+            raise KeyboardInterrupt
+
+    model = lightgcn(split)
+    trainer = Trainer(model, train, valid, TrainConfig(epochs=9, **CONFIG), folder=tmp_path, callback=stop)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    best = trainer.result.best["recall@20"]
+    assert trainer.result.best_epoch == 4
+    trainer.restore_best()
+    assert evaluate(model, valid, seen=train, ks=(20,))["recall@20"] == best
+    again = lightgcn(split, seed=1)
+    Trainer(again, train, valid, TrainConfig(epochs=9, **CONFIG), folder=tmp_path).restore_best()
+    assert evaluate(again, valid, seen=train, ks=(20,))["recall@20"] == best
 
 
 def test_checkpoints_of_another_run_are_refused(split, tmp_path):

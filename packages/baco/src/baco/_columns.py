@@ -1,8 +1,7 @@
 """Columns of text fields as numbers and ids, a block of lines at a time.
 
-A field is a slice ``buffer[start:end]``; a block hands over the starts and ends of one column. Everything
-here
-works on whole arrays: a row costs tens of nanoseconds.
+A field is a slice ``buffer[start:end]``; a block hands over the starts and ends of one column. Everything here works on
+whole arrays: a row costs tens of nanoseconds.
 """
 
 from __future__ import annotations
@@ -117,11 +116,12 @@ def distinct_integers(values: Array) -> tuple[Array, Array]:
     if high - low > 4 * values.size + (1 << 20):
         raw, rows = np.unique(values, return_inverse=True)
         return raw, rows.astype(np.int64, copy=False)
-    shifted = values - low
+    # narrow signed types would not hold the differences
+    shifted = (values if values.dtype.kind == "u" else values.astype(np.int64, copy=False)) - values.min()
     present = np.zeros(high - low + 1, np.bool_)
     present[shifted] = True
-    raw = np.flatnonzero(present) + low
-    return raw.astype(values.dtype, copy=False), (np.cumsum(present, dtype=np.int64) - 1)[shifted]
+    raw = np.flatnonzero(present).astype(values.dtype) + values.min()
+    return raw, (np.cumsum(present, dtype=np.int64) - 1)[shifted]
 
 
 class IdColumn:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ._columns import distinct_integers
+
 Array = np.ndarray[Any, Any]
 
 
@@ -58,7 +60,8 @@ def factorise(ids: Any, side: str, size: int | None, names: Array | None) -> tup
                 raise ValueError(f"{side} ids are missing at {int((codes < 0).sum())} entries; drop them")
             present, rows = np.unique(codes, return_inverse=True)
             return rows.astype(np.int64, copy=False), plain_ids(np.asarray(categories)[present], side)
-        raw, rows = np.unique(plain_ids(ids, side), return_inverse=True)
+        plain = plain_ids(ids, side)
+        raw, rows = distinct_integers(plain) if plain.dtype.kind in "iu" else np.unique(plain, return_inverse=True)
         return rows.astype(np.int64, copy=False), raw
     if isinstance(size, bool) or int(size) != size or size < 1:
         raise ValueError(f"n_{side}s must be a positive integer, got {size!r}")

@@ -55,14 +55,12 @@ def write_header(folder: Path, n_users: int, n_items: int, n_edges: int) -> None
     (folder / HEADER).write_text(json.dumps({"format": "baco graph", "schema": SCHEMA, **sizes}) + "\n")
 
 
-def save(folder: str | Path, arrays: Mapping[str, Array | None], n_users: int, n_items: int, n_edges: int) -> Path:
-    """Write both directions of a graph as npy files."""
-    with building(folder) as temporary:
-        for name, array in arrays.items():
-            if array is not None and (name in ARRAYS or array.size):
-                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-        write_header(temporary, n_users, n_items, n_edges)
-    return Path(folder)
+def write(folder: Path, arrays: Mapping[str, Array | None], n_users: int, n_items: int, n_edges: int) -> None:
+    """Both directions of a graph as npy files in a folder that is being built."""
+    for name, array in arrays.items():
+        if array is not None and (name in ARRAYS or array.size):
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    write_header(folder, n_users, n_items, n_edges)
 
 
 def load(folder: str | Path) -> dict[str, Any]:

@@ -192,10 +192,17 @@ class BipartiteGraph:
 
     def save(self, folder: str | Path) -> Path:
         """Write the graph as a folder of npy files for `open`; it appears whole or not at all. Returns its path."""
-        from ._mapped import ARRAYS, OPTIONAL, save
+        from ._mapped import building
+
+        with building(folder) as temporary:
+            self._write(temporary)
+        return Path(folder)
+
+    def _write(self, folder: Path) -> None:
+        from ._mapped import ARRAYS, OPTIONAL, write
 
         arrays = {name: getattr(self, name) for name in (*ARRAYS, *OPTIONAL)}
-        return save(folder, arrays, self.n_users, self.n_items, self.n_edges)
+        write(folder, arrays, self.n_users, self.n_items, self.n_edges)
 
     @classmethod
     def open(cls, folder: str | Path) -> BipartiteGraph:

@@ -45,7 +45,7 @@ def resolve_jobs(n_jobs: int | None) -> int:
 
 def run_blocks(work: Callable[[int, int], Result], blocks: Sequence[tuple[int, int]], n_jobs: int) -> list[Result]:
     """Results of ``work(start, stop)`` for every block, in the order of the blocks."""
-    if n_jobs == 1 or len(blocks) == 1:
+    if n_jobs == 1 or len(blocks) <= 1:
         return [work(start, stop) for start, stop in blocks]
     with ThreadPoolExecutor(min(n_jobs, len(blocks))) as pool:
         return list(pool.map(lambda block: work(*block), blocks))

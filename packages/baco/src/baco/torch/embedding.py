@@ -87,8 +87,8 @@ class CompressedEmbedding(nn.Module):
         self.register_buffer("codes", table.to(device=device))
         given = None if code_weights is None else _checked_weights(code_weights, table)
         self.register_buffer("code_weights", None if given is None else given.to(self.weight))
-        # the full table's matrix and its transpose, made when first asked for; no part of the state
-        self._matrices: tuple[Tensor, Tensor] | None = None
+        # what `full` computes with, made when first asked for; no part of the state
+        self._matrices: tuple[Tensor | None, Tensor, Tensor] | None = None
         with torch.no_grad():
             (nn.init.normal_ if init is None else init)(self.weight)
 
@@ -171,11 +171,10 @@ class CompressedEmbedding(nn.Module):
         """
         if self.sparse or torch.compiler.is_compiling() or self.weight.dtype not in (torch.float32, torch.float64):
             return self._mix(*self._rows(torch.arange(self.num_embeddings, device=self.codes.device)))
-        rows, weights = self._rows(torch.arange(self.num_embeddings, device=self.codes.device))
-        matrix, transposed = self._matrix()
+        means, matrix, transposed = self._matrix()
         product: Tensor
-        if weights is None:  # a mean reads faster row by row; its gradient is still the product
-            product = MeanOfRows.apply(rows, transposed, self.weight)  # type: ignore[no-untyped-call]
+        if means is not None:  # a mean reads faster row by row; its gradient is still the product
+            product = MeanOfRows.apply(means, transposed, self.weight)  # type: ignore[no-untyped-call]
         else:
             product = ConstantProduct.apply(matrix, transposed, self.weight)  # type: ignore[no-untyped-call]
         return product
@@ -235,9 +234,10 @@ class CompressedEmbedding(nn.Module):
         rows = rows.long() if self.sparse else rows
         return F.embedding_bag(rows, self.weight, mode=mode, per_sample_weights=weights, sparse=self.sparse)
 
-    def _matrix(self) -> tuple[Tensor, Tensor]:
+    def _matrix(self) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Rows of each id where its vector is their mean; the matrix of all ids, and its transpose."""
         kept = self._matrices
-        if kept is not None and (kept[0].device, kept[0].dtype) == (self.weight.device, self.weight.dtype):
+        if kept is not None and (kept[1].device, kept[1].dtype) == (self.weight.device, self.weight.dtype):
             return kept
         import scipy.sparse as sp
 
@@ -246,10 +246,12 @@ class CompressedEmbedding(nn.Module):
         pointer = np.arange(0, rows.numel() + 1, rows.shape[1])
         shape = (self.num_embeddings, self.num_rows)
         flat = values.to(self.weight.dtype).numpy().ravel()
-        matrix = sp.csr_matrix((flat, rows.cpu().numpy().ravel(), pointer), shape=shape)
+        # a copy: what follows sorts in place, and the rows are kept
+        matrix = sp.csr_matrix((flat, rows.cpu().numpy().ravel(), pointer), shape=shape, copy=True)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        self._matrices = made = self._on_device(matrix), self._on_device(matrix.T.tocsr())
+        means = rows if weights is None else None
+        self._matrices = made = means, self._on_device(matrix), self._on_device(matrix.T.tocsr())
         return made
 
     def _on_device(self, matrix: Any) -> Tensor:

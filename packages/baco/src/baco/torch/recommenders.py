@@ -77,7 +77,8 @@ class Recommender(nn.Module):
     def triplet(self, users: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Final vectors (B, d) of a batch of users, of items they took and of items they did not."""
         of_users, of_items = self.vectors()
-        return of_users[users], of_items[positives], of_items[negatives]
+        # not of_users[users]: its gradient sorts the batch
+        return of_users.index_select(0, users), of_items.index_select(0, positives), of_items.index_select(0, negatives)
 
     def forward(self, users: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B,) of the pairs (user, positive) and (user, negative)."""

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,14 @@ from baco._files import atomic_write
 from baco.graph import BipartiteGraph, as_graph
 
 from . import _checkpoint
+from ._step import Recorded
 from .evaluate import evaluate
 from .recommenders import Recommender, bpr_loss
+
+#: Batches brought to the device together.
+_BATCHES_AT_ONCE = 1024
+#: Settings with which a run may go on: they change how long it trains, or nothing that it computes.
+_MAY_CHANGE = ("epochs", "minutes", "chunk", "patience", "cuda_graph")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class TrainConfig:
             resumed run draws what the uninterrupted one would.
         chunk: users ranked at a time.
         minutes: stop after this long, at the end of an epoch, ready to be resumed; None: no limit.
+        cuda_graph: on a GPU, record a step once and replay it, several times faster for small models. Turn it off for
+            a model whose work depends on the values in a batch.
     """
 
     epochs: int = 1000
@@ -54,6 +62,7 @@ class TrainConfig:
     seed: int = 0
     chunk: int = 1024
     minutes: float | None = None
+    cuda_graph: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "eval_every", "patience", "chunk"):
@@ -127,6 +136,9 @@ class Trainer:
         self.folder = None if folder is None else Path(folder)
         self.verbose, self.callback = verbose, callback
         self.optimizers = _optimizers(model, self.config)
+        self._batch: Callable[[Sequence[Tensor]], Tensor] = self._step
+        if self.config.cuda_graph and _replayable(model, self.optimizers):
+            self._batch = Recorded(self._step, self._forget)
         self.result = TrainResult()
         self._waited = 0  # epochs since the best validation
 
@@ -162,7 +174,7 @@ class Trainer:
                 if self.callback is not None:
                     self.callback(record)
         if result.finished:
-            self._take_best()
+            self.restore_best()
         return result
 
     def _epoch(self, epoch: int, pairs: tuple[Tensor, Tensor]) -> float:
@@ -172,30 +184,44 @@ class Trainer:
         order = torch.randperm(users.numel(), generator=generator)
         negatives = torch.randint(0, self.train.n_items, order.shape, generator=generator)
         device = next(self.model.parameters()).device
-        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        size = self.config.batch_size
         self.model.train()
-        total = 0.0
-        for start in range(0, order.numel(), self.config.batch_size):
-            whole = order[start : start + self.config.batch_size]
-            mine = torch.arange(start, start + whole.numel())[rank::world]
-            part = order[mine]
-            batch = (one.to(device) for one in (users[part], items[part], negatives[mine]))
-            for optimizer in self.optimizers:
-                optimizer.zero_grad()
-            # a rank's share of the batch counts by its size, so that the sum over ranks is the batch's mean
-            loss = bpr_loss(*self.model(*batch)) * (part.numel() * world / whole.numel() if part.numel() else 0.0)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if world > 1:
-                _average_gradients(self.model, world)
-            for optimizer in self.optimizers:
-                optimizer.step()
-            total += float(loss.detach()) * whole.numel()
-        mean = total / order.numel()
+        losses, sizes = [], []
+        for start in range(0, order.numel(), size * _BATCHES_AT_ONCE):
+            part = order[start : start + size * _BATCHES_AT_ONCE]
+            several = users[part], items[part], negatives[start : start + part.numel()]
+            for batch in zip(*(torch.split(one.to(device), size) for one in several), strict=True):
+                # waiting for each loss would leave an accelerator idle
+                losses.append(self._batch(batch))
+                sizes.append(batch[0].numel())
+        total = sum(loss * size for loss, size in zip(torch.stack(losses).tolist(), sizes, strict=True))
+        mean = float(total / order.numel())
         if not math.isfinite(mean):
             raise ValueError(
                 f"the loss became {mean} in epoch {epoch}; lower lr={self.config.lr}, or the spread of the first rows"
             )
         return mean
+
+    def _step(self, batch: Sequence[Tensor]) -> Tensor:
+        """Move the parameters by one batch (users, positives, negatives); returns its loss."""
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        mine = [one[rank::world] for one in batch]
+        self._forget()
+        # a rank's share of the batch counts by its size, so that the sum over ranks is the batch's mean
+        share = mine[0].numel() * world / batch[0].numel()
+        positive, negative = self.model(*mine)
+        # nothing may be left for the last ranks in a small batch: a zero that has gradients
+        loss = bpr_loss(positive, negative) * share if share else positive.sum() + negative.sum()
+        loss.backward()
+        if world > 1:
+            _average_gradients(self.model, world)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.detach()
+
+    def _forget(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
 
     def _validate(self, epoch: int, record: dict[str, float]) -> None:
         config, result = self.config, self.result
@@ -213,8 +239,9 @@ class Trainer:
         if self._writes:
             _checkpoint.save(self._checkpoints / "best.npz", self._best, {"epoch": epoch, "metrics": found})
 
-    def _take_best(self) -> None:
-        if not hasattr(self, "_best") and self.folder is not None:
+    def restore_best(self) -> None:
+        """Give the model the weights of its best validation so far, if there was one. A run that ended has done so."""
+        if not hasattr(self, "_best") and self.folder is not None and (self._checkpoints / "best.npz").exists():
             self._best = _checkpoint.load(self._checkpoints / "best.npz")[0]
         if hasattr(self, "_best"):
             self.model.load_state_dict(self._best)
@@ -234,7 +261,7 @@ class Trainer:
 
     def _describe(self) -> dict[str, Any]:
         """What must be equal for a run to go on. How long to train may change, and where ranking is cut in chunks."""
-        settings = {k: v for k, v in asdict(self.config).items() if k not in ("epochs", "minutes", "chunk", "patience")}
+        settings = {k: v for k, v in asdict(self.config).items() if k not in _MAY_CHANGE}
         shapes = {name: list(one.shape) for name, one in self.model.state_dict().items()}
         return json.loads(  # type: ignore[no-any-return]
             json.dumps({**settings, "model": type(self.model).__name__, "state": shapes, "edges": self.train.n_edges})
@@ -304,12 +331,21 @@ def _optimizers(model: Recommender, config: TrainConfig) -> list[torch.optim.Opt
     dense = [one for one in model.parameters() if one.requires_grad and id(one) not in ids]
     made: list[torch.optim.Optimizer] = []
     if dense:
-        made.append(torch.optim.Adam(dense, lr=config.lr, weight_decay=config.weight_decay))
+        # a recorded step needs the step counts on the device
+        on_gpu = dense[0].is_cuda
+        made.append(torch.optim.Adam(dense, lr=config.lr, weight_decay=config.weight_decay, capturable=on_gpu))
     if sparse:
         made.append(torch.optim.SparseAdam(sparse, lr=config.lr))
     if not made:
         raise ValueError("the model has no parameter to train; from_pretrained(freeze=True) froze them?")
     return made
+
+
+def _replayable(model: Recommender, optimizers: list[torch.optim.Optimizer]) -> bool:
+    """Whether a CUDA graph can hold a step: one process, everything on one GPU, no sparse gradient."""
+    alone = not dist.is_initialized() or dist.get_world_size() == 1
+    dense = [type(one) for one in optimizers] == [torch.optim.Adam]
+    return alone and dense and all(one.is_cuda for one in model.parameters())
 
 
 def _average_gradients(model: Recommender, world: int) -> None:
