@@ -136,7 +136,7 @@ def part_gpu(out: Results, repeats: int) -> None:
                 note=f"batch 1, sampler included; scores differ from the CPU's by at most {off:.1e}",
             )  # fmt: skip
             print(out.rows[-1]["name"], round(fps, 1), flush=True)
-    data = Rendered(SynthShapes("easy", 48, 0, size=(64, 64)), torch.uint8).to("cuda")
+    data = Rendered.of(SynthShapes("easy", 48, 0, size=(64, 64)), torch.uint8).to("cuda")
     for spiking in ("full", "none"):
         for capture in (False, True):
             _training(out, data, spiking, capture)

@@ -3,9 +3,10 @@
 from .ncaltech import NCaltech101, load_annotation
 from .prophesee import Gen1, Mpx1
 from .recordings import Recordings
+from .rendered import Rendered
 from .rvt import RVTPreprocessed
 from .sample import Batch, EventDetectionDataset, Rendering, Sample, collate, from_corners, to_corners
-from .shapes import Rendered, SynthShapes
+from .shapes import SynthShapes
 from .transforms import RandomAugment
 
 __all__ = [

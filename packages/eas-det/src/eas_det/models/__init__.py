@@ -2,7 +2,7 @@
 
 from .backbone import PAFPN, SpikingCSPDarknet
 from .checkpoint import load_detector, save_detector
-from .detector import SPIKING, VARIANTS, Detections, EventDetector, StepEmbedding, Targets
+from .detector import SPIKING, VARIANTS, Detections, EventDetector, StackEmbedding, StepEmbedding, Targets
 from .head import Predictions, YOLOXHead
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "EventDetector",
     "Predictions",
     "SpikingCSPDarknet",
+    "StackEmbedding",
     "StepEmbedding",
     "Targets",
     "YOLOXHead",

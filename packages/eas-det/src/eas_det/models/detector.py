@@ -15,7 +15,7 @@ from eas_det.sampler import ARSNNSampler, CountEmbedding, RSNNEmbedding, SNNEmbe
 from .backbone import PAFPN, SpikingCSPDarknet
 from .head import Predictions, YOLOXHead
 
-__all__ = ["SPIKING", "VARIANTS", "Detections", "EventDetector", "StepEmbedding", "Targets"]
+__all__ = ["SPIKING", "VARIANTS", "Detections", "EventDetector", "StackEmbedding", "StepEmbedding", "Targets"]
 
 Spiking = Literal["none", "backbone", "fpn", "full"]
 
@@ -62,12 +62,30 @@ class StepEmbedding(nn.Module):
         return counts.transpose(0, 1)
 
 
+class StackEmbedding(nn.Module):
+    """All bins at once, as channels: bin j's channels from j C on. ``in_channels`` is bins x C."""
+
+    def __init__(self, in_channels: int = 8) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """[B, T, C, H, W] -> [1, B, T C, H, W]."""
+        out = counts.flatten(1, 2)[None]
+        if out.shape[2] != self.in_channels:
+            raise ValueError(
+                f"{counts.shape[1]} bins of {counts.shape[2]} channels; expected {self.in_channels} in all"
+            )
+        return out
+
+
 EMBEDDINGS: dict[str, type[nn.Module]] = {
     "arsnn": ARSNNSampler,
     "rsnn": RSNNEmbedding,
     "snn": SNNEmbedding,
     "count": CountEmbedding,
     "steps": StepEmbedding,
+    "stack": StackEmbedding,
 }
 
 
@@ -81,9 +99,10 @@ class EventDetector(nn.Module):
             pyramid and head; "fpn": the pyramid too; "full": everything, the last currents averaged over time.
         T: time steps.
         embedding: what makes the network's input out of counts [B, bins, C, H, W]: "arsnn", "rsnn", "snn", "count",
-            "steps" (bin j at step j), or a module that returns [n, B, C', H, W], n = 1 (shown T times) or T.
+            "steps" (bin j at step j), "stack" (bins as channels), or a module that returns [n, B, C', H, W], n = 1 (shown T
+            times) or T.
         embedding_options: arguments of a named embedding.
-        in_channels: C' of the embedding's output (of a named one: C).
+        in_channels: C' of the embedding's output (of a named one: C, and bins x C for "stack").
         alpha: of the neurons' arctangent surrogate.
     Raises:
         ValueError: an unknown name, num_classes or T < 1.
