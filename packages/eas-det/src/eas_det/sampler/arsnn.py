@@ -133,66 +133,63 @@ class ARSNNSampler(nn.Module):
         return _describe(samples, torch.stack(spikes)) if return_info else samples
 
     def _sample(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        drive = drives(self.conv_in, x)  # [T, B, 2C, H, W]: the bins do not depend on spikes
-        steps, kept = len(drive), self.n_samples
+        averages = self.readout == "avg"
         v: Tensor | None = None
         s: Tensor | None = None
         total: Tensor | None = None  # A
         length: Tensor | None = None  # steps in the interval, for "avg"
-        n: Tensor | None = None  # samples closed so far
-        out: list[Tensor | None] = [None] * kept
+        room: list[Tensor] = []  # room[j] is 1 where sample j is the next to be closed, else 0
+        out: list[Tensor] = []
         spikes = []
-        for t in range(steps):
-            gate, current = (drive[t] + recurrent(self.conv_rec, s, drive[t])).chunk(2, 1)
-            u = current if v is None else torch.sigmoid(gate) * v + current
+        for drive in drives(self.conv_in, x):  # the bins do not depend on spikes
+            gate, current = (drive + recurrent(self.conv_rec, s, drive)).chunk(2, 1)
+            u = current if v is None else torch.addcmul(current, torch.sigmoid(gate), v)
             s = fire(u, self.threshold, self.surrogate)
             fired = s.detach()
             quiet = 1 - fired
             spikes.append(s)
-            total = u if total is None else total + u
-            length = torch.ones_like(fired) if length is None else length + 1
+            total = u if total is None else u + total
+            if averages:
+                length = torch.ones_like(fired) if length is None else length + 1
             v = self._reset(u, s)
             value = self._value(total, u, length, v)
-            # the factor `fired` keeps d out / d s away from pixels that did not fire; without it ("near_miss") the
-            # values are the same and the gradients are not
-            if self.sat == "near_miss":
-                sample = value * s
-            elif self.sat:
-                sample = value * (s * fired)
-            else:
-                sample = value * fired
-            for j in range(min(kept, t + 1)):
-                # n <= t, so the first steps cannot reach the later samples
-                place = sample if n is None else sample * (n == j)
-                previous = out[j]
-                out[j] = place if previous is None else previous + place
-            n = fired if n is None else n + fired
-            if t + 1 < steps or not self.rpd:
-                total, length = total * quiet, length * quiet
+            sample = value * s if self.sat else value
+            room = room or [torch.ones_like(fired)]
+            closed = [fired * each for each in room]
+            # the factor `fired` in `closed` keeps d out / d s away from pixels that did not fire; without it
+            # ("near_miss") the values are the same and the gradients are not
+            for j, place in enumerate(room if self.sat == "near_miss" else closed):
+                if j < len(out):
+                    out[j] = torch.addcmul(out[j], sample, place)
+                else:
+                    out.append(sample * place)
+            room = _moved_on(room, closed, self.n_samples)
+            total = total * quiet
+            length = None if length is None else length * quiet
         if not self.rpd:
             assert total is not None
-            assert length is not None
-            assert n is not None
             assert v is not None
-            # the last step's total and length were cleared where it fired; only silent pixels have something left
-            rest = self._value(total, u, length.clamp_min(1), v) * quiet
-            for j in range(min(kept, steps + 1)):
-                place = rest * (n == j)
-                previous = out[j]
-                out[j] = place if previous is None else previous + place
-        zero = torch.zeros_like(u)
-        samples = torch.stack([zero if each is None else each for each in out])
+            # total and length were cleared where the last step fired; only silent pixels have something left
+            rest = self._value(total, u, None if length is None else length.clamp_min(1), v) * quiet
+            for j, place in enumerate(room):
+                if j < len(out):
+                    out[j] = torch.addcmul(out[j], rest, place)
+                else:
+                    out.append(rest * place)
+        out += [torch.zeros_like(u)] * (self.n_samples - len(out))
+        samples = torch.stack(out)
         return (torch.relu(samples) if self.relu else samples), spikes
 
     def _reset(self, u: Tensor, s: Tensor) -> Tensor:
         if self.v_reset is None:
             return u - self.threshold * s
-        return u * (1 - s) if self.v_reset == 0 else u * (1 - s) + self.v_reset * s
+        v = torch.addcmul(u, u, s, value=-1)
+        return v if self.v_reset == 0 else v + self.v_reset * s
 
-    def _value(self, total: Tensor, u: Tensor, length: Tensor, v: Tensor) -> Tensor:
+    def _value(self, total: Tensor, u: Tensor, length: Tensor | None, v: Tensor) -> Tensor:
         if self.readout == "sum":
             return total
-        if self.readout == "avg":
+        if length is not None:
             return total / length
         return v if self.official else u
 
@@ -213,6 +210,13 @@ class ARSNNSampler(nn.Module):
                 "conv_in's last bias until some fire, lower the threshold, or scale the counts up",
                 stacklevel=3,
             )
+
+
+def _moved_on(room: list[Tensor], closed: list[Tensor], kept: int) -> list[Tensor]:
+    """Pixels that closed sample j have room for sample j + 1 next."""
+    left = [each - gone for each, gone in zip(room, closed, strict=True)]
+    moved = [left[0], *(each + come for each, come in zip(left[1:], closed, strict=False)), closed[-1]]
+    return moved[:kept]
 
 
 def _describe(samples: Tensor, spikes: Tensor) -> SamplerOutput:

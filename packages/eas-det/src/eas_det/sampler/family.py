@@ -42,13 +42,14 @@ class RSNNEmbedding(nn.Module):
         drive = drives(self.conv_in, time_first(counts, self.in_channels, self.order))
         v: Tensor | None = None
         s: Tensor | None = None
-        total = torch.zeros_like(drive[0, :, : self.in_channels])
+        total: Tensor | None = None
         for each in drive:
             gate, current = (each + recurrent(self.conv_rec, s, each)).chunk(2, 1)
-            u = current if v is None else torch.sigmoid(gate) * v + current
+            u = current if v is None else torch.addcmul(current, torch.sigmoid(gate), v)
             s = fire(u, self.threshold, self.surrogate)
             v = u - self.threshold * s if self.v_reset is None else u * (1 - s) + self.v_reset * s
-            total = total + u
+            total = u if total is None else total + u
+        assert total is not None
         return total[None]
 
 
