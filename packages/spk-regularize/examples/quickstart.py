@@ -26,12 +26,12 @@ from spk_regularize import (
 )
 from spk_regularize.plot import curves, potential_histograms
 
-EPS, IMAGES = 0.1, 60
+EPS, IMAGES = 0.1, 50
 BATTERY = [
     AttackSpec("FGSM", "fgsm"),
-    AttackSpec("PGD native", "pgd", {"steps": 15}),
-    AttackSpec("PGD adaptive", "pgd", {"steps": 15, "grad": "assg"}),
-    AttackSpec("Square", "square", {"queries": 100}),
+    AttackSpec("PGD", "pgd", {"steps": 10}),
+    AttackSpec("SA-PGD adaptive", "sapgd", {"steps": 20, "grad": "assg"}),
+    AttackSpec("Square", "square", {"queries": 60}),
 ]
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         show(name, reports[name])
         potential_histograms(model, data.test.x(slice(0, 200))).savefig(out / f"potentials-{name.split(',')[0]}.png")
     few = data.test.sample(IMAGES)
-    verdict = masking_verdict(models["MPD-SGR, eta 3"], few.x(), few.labels, EPS, steps=10, long=30, queries=60)
+    verdict = masking_verdict(models["MPD-SGR, eta 3"], few.x(), few.labels, EPS, steps=8, long=20, queries=40)
     print(f"MPD-SGR, eta 3: {verdict}")
     curves(reports["MPD-SGR, eta 3"]).figure.savefig(out / "curves.png", dpi=120)
     seconds = time.perf_counter() - start
