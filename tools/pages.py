@@ -7,7 +7,8 @@ Between a pair of marks everything is replaced::
 
 ``speed`` is the results file without its suffix (``speed-h200`` for another machine's). ``table=`` keeps
 the rows that carry this ``table``; ``columns=`` picks and orders; ``package=`` names the package where the
-page does not lie in its folder. ``<!-- results: packages -->`` writes the table of packages with their
+page does not lie in its folder. ``pivot=clean,FGSM`` makes one line of the rows of each name, a column per
+metric. ``<!-- results: packages -->`` writes the table of packages with their
 measured headlines, ``<!-- results: all -->`` every table there is, ``<!-- results: claims -->`` what the papers claim
 beside what was measured.
 
@@ -107,6 +108,26 @@ def table(data: Mapping[str, Any], *, only: str | None = None, columns: Sequence
     return "\n".join(lines) + f"\n\n{origin(data)}\n"
 
 
+def pivoted(data: Mapping[str, Any], metrics: Sequence[str], *, only: str | None = None) -> str:
+    """Markdown table with a line per name and a column per metric, the repetitions last.
+
+    Raises: ValueError: a metric that no row has.
+    """
+    lines: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in data["rows"]:
+        if only is None or row.get("table") == only:
+            lines.setdefault(row["name"], {})[row["metric"]] = row
+    unknown = [metric for metric in metrics if not any(metric in rows for rows in lines.values())]
+    if unknown:
+        raise ValueError(f"no row of {data['package']} {data['benchmark']}, table={only!r}, has metric {unknown[0]!r}")
+    text = ["| case | " + " | ".join(metrics) + " | n |", "|---|" + "---:|" * (len(metrics) + 1)]
+    for name, rows in lines.items():
+        cells = [_cell(rows[metric], "ours") if metric in rows else "" for metric in metrics]
+        most = max(row["n"] for row in rows.values())
+        text.append("| " + " | ".join([_cell({"name": name, "unit": None}, "name"), *cells, str(most)]) + " |")
+    return "\n".join(text) + f"\n\n{origin(data)}\n"
+
+
 def origin(data: Mapping[str, Any]) -> str:
     """Where the numbers come from, in one line."""
     machine = data["machine"]
@@ -133,8 +154,8 @@ def fill(tree: Tree, text: str, package: Package | None = None, *, link: str | N
 def _section(tree: Tree, what: str, package: Package | None) -> str:
     stem, *words = shlex.split(what)
     options = dict(word.split("=", 1) for word in words if "=" in word)
-    if len(options) != len(words) or set(options) - {"table", "columns", "package"}:
-        raise ValueError(f"got <!-- results: {what} -->, expected options table=, columns= and package=")
+    if len(options) != len(words) or set(options) - {"table", "columns", "package", "pivot"}:
+        raise ValueError(f"got <!-- results: {what} -->, expected options table=, columns=, pivot= and package=")
     if stem == "all":
         return everything(tree)
     if stem == "claims":
@@ -146,6 +167,8 @@ def _section(tree: Tree, what: str, package: Package | None) -> str:
     if not path.is_file():
         session = stem.split("-")[0].replace("speed", "bench")
         return f'Not measured yet: `nox -s "{session}({package.name})"`.\n'
+    if "pivot" in options:
+        return pivoted(results.load(path), options["pivot"].split(","), only=options.get("table"))
     columns = options["columns"].split(",") if "columns" in options else None
     return table(results.load(path), only=options.get("table"), columns=columns)
 

@@ -56,6 +56,13 @@ def test_rows_and_columns_can_be_picked(measured: Path) -> None:
     assert "1e8" not in text
 
 
+def test_metrics_become_columns(measured: Path) -> None:
+    text = readme(measured, "speed 'pivot=wall time'")
+    assert "| case | wall time | n |" in text
+    assert r"| 1e6 edges \| warm | 0.214 ± 0.01 s | 7 |" in text
+    assert "| 1e8 edges | not measured | 0 |" in text
+
+
 def test_check_fails_until_the_page_is_written(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = measured / "packages/light/README.md"
     path.write_text("<!-- results: speed -->\n<!-- /results -->\n")
