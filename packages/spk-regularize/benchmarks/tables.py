@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from cells import COLUMNS, METHODS, Cell
+from cells import COLUMNS, INNER, METHODS, Cell
 
 from results import Results, load
 
@@ -92,14 +92,13 @@ def write(out: Results, cells: Sequence[Cell]) -> None:
 
 
 def _network(out: Results, done: Done, key: str, cell: Cell) -> None:
-    """One row a network: the worst case, every attack beside it."""
-    worst = done.values(key, "worst")
-    told = ", ".join(f"{c} {statistics.mean(done.values(key, c)):.1f}" for c in COLUMNS[:-1])
-    inner = ", ".join(f"{c} {statistics.mean(done.values(key, c)):.2f}" for c in TOLD)
-    out.add(
-        name=cell.name, metric="worst case", unit="%", ours=statistics.mean(worst), n=len(worst),
-        spread=spread(worst), note=f"{told}; {inner}", table=cell.table,
-    )  # fmt: skip
+    """A row per column of one network: accuracies in per cent, the worst case, what happens inside."""
+    for column in (*COLUMNS, *INNER):
+        values = done.values(key, column)
+        out.add(
+            name=cell.name, metric="worst case" if column == "worst" else column, ours=statistics.mean(values),
+            n=len(values), spread=spread(values), table=cell.table,
+        )  # fmt: skip
 
 
 def _gain(out: Results, done: Done, name: str, before: str, after: str, table: str) -> None:
