@@ -114,8 +114,6 @@ def test_backends_agree(name: str) -> None:
     keep = (torch.rand(7, 3) > 0.2).float()
     want = all_of(module, x, keep, "reference")
     for backend in BACKENDS[1:]:
-        if backend == "triton" and "lif" in name:
-            continue
         got = all_of(module, x, keep, backend)
         assert torch.equal(got[0], want[0]) or name == "membrane"
         for a, b in zip(got, want, strict=True):

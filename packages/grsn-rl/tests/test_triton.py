@@ -39,7 +39,8 @@ def test_interpreted_kernels_pass_the_tests_of_the_cells() -> None:
 
 @pytest.mark.parametrize("kernel", ["_forward", "_backward"])
 @pytest.mark.parametrize(("flag", "small"), [(True, {}), (False, {"steps": 1, "batch": 1, "hidden": 1, "stream": 1})])
-def test_kernels_compile_for_a_gpu(kernel: str, flag: bool, small: dict[str, int]) -> None:
+@pytest.mark.parametrize(("gated", "driven"), [(True, False), (True, True), (False, True)])
+def test_kernels_compile_for_a_gpu(kernel: str, flag: bool, small: dict[str, int], gated: bool, driven: bool) -> None:
     """``small``: sizes of one are compile-time constants to triton, another path through its compiler."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("the interpreter replaces the compiler")
@@ -50,8 +51,16 @@ def test_kernels_compile_for_a_gpu(kernel: str, flag: bool, small: dict[str, int
     from grsn_rl.cells import _triton
 
     function = getattr(_triton, kernel)
-    flags = ("DRIVEN", "HARD", "KEEP", "SAVE", "DETACH")
-    fixed = {"KIND": 3, "ALPHA": 2.0, "BLOCK": 32, **dict.fromkeys(flags, flag), **small}
+    flags = ("HARD", "KEEP", "SAVE", "DETACH")
+    fixed = {
+        "GATED": gated,
+        "DRIVEN": driven,
+        "KIND": 3,
+        "ALPHA": 2.0,
+        "BLOCK": 32,
+        **dict.fromkeys(flags, flag),
+        **small,
+    }
     fixed = {k: v for k, v in fixed.items() if k in function.arg_names}
     plain = {"steps": "i32", "batch": "i32", "hidden": "i32", "stream": "i64", "theta": "fp32"}
     types = {n: "constexpr" if n in fixed else plain.get(n, "*fp32") for n in function.arg_names}

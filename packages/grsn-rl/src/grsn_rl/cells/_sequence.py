@@ -133,10 +133,7 @@ def run(
         if missing is None:
             from grsn_rl.cells import _triton
 
-            rule = _triton.rule(cell.name, theta, alpha)
-            if rule is not None:
-                return _triton.run(rule, z, states, decay, keep)
-            missing = f"{cell.name} has no triton kernel"
+            return _triton.run(_triton.rule(cell.name, theta, alpha), z, states, decay, keep)
         if backend == "triton":
             raise ValueError(f"backend='triton' was asked for, but {missing}; use backend='auto' or 'torch'")
     kept: Tensor | float = 1.0 if keep is None else keep.to(z.dtype)[:, :, None]

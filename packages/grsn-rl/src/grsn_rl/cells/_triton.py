@@ -1,4 +1,4 @@
-"""The gated cells on a GPU: one program per block of neurons walks through time, its state in registers.
+"""The cells on a GPU: one program per block of neurons walks through time, its state in registers.
 
 The same step as in ``_steps``, which explains the symbols. The forward pass keeps the states after every step where a
 gradient will be asked for; the backward pass reads them and walks back. Fused multiply-adds are off, as everywhere.
@@ -22,20 +22,24 @@ from grsn_rl.cells._steps import SURROGATES
 class Rule(NamedTuple):
     """What a kernel is compiled for."""
 
-    driven: bool  # an additional current e comes in; h and c go out
+    gated: bool  # a and b come in, c is a state
+    driven: bool  # a current e comes in; h, and c if there is one, go out
     hard: bool
     detach: bool
     kind: int  # number of the surrogate
     theta: float
     alpha: float
 
+    @property
+    def outputs(self) -> int:
+        return 1 + self.driven + (self.gated and self.driven)
 
-def rule(name: str, theta: float, alpha: float) -> Rule | None:
-    """The rule of a cell of ``_steps`` by its name; None where it has no kernel."""
+
+def rule(name: str, theta: float, alpha: float) -> Rule:
+    """The rule of a cell of ``_steps``, told from its name."""
     _, kind, reset, detach, shape = name.split(".")
-    if kind == "leaky":
-        return None
-    return Rule(kind == "driven", reset == "hard", detach == "detached", SURROGATES[shape].kind, theta, alpha)
+    hard, cut, law = reset == "hard", detach == "detached", SURROGATES[shape].kind
+    return Rule(kind != "leaky", kind != "gated", hard, cut, law, theta, alpha)
 
 
 @triton.jit
@@ -65,9 +69,10 @@ def _derivative(u, KIND: tl.constexpr, ALPHA: tl.constexpr):
 
 
 @triton.jit
-def _step(a, b, e, v, c, d, theta, HARD: tl.constexpr):
-    f = _sigmoid(a)
-    c = f * c + (1.0 - f) * tl.maximum(b, 0.0)
+def _step(a, b, e, v, c, d, theta, GATED: tl.constexpr, HARD: tl.constexpr):
+    if GATED:
+        f = _sigmoid(a)
+        c = f * c + (1.0 - f) * tl.maximum(b, 0.0)
     h = d * v + (1.0 - d) * (c + e)
     o = tl.where(h >= theta, 1.0, 0.0).to(h.dtype)
     if HARD:
@@ -80,7 +85,8 @@ def _step(a, b, e, v, c, d, theta, HARD: tl.constexpr):
 @triton.jit
 def _forward(
     z, v0, c0, decay, keep, o_out, h_out, c_out, vs, cs, v_last, c_last, steps, batch, hidden, stream, theta,
-    DRIVEN: tl.constexpr, HARD: tl.constexpr, KEEP: tl.constexpr, SAVE: tl.constexpr, BLOCK: tl.constexpr,
+    GATED: tl.constexpr, DRIVEN: tl.constexpr, HARD: tl.constexpr, KEEP: tl.constexpr, SAVE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     n = batch * hidden
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -89,37 +95,42 @@ def _forward(
     at = j.to(tl.int64)
     d = tl.load(decay + j % hidden, mask=ok, other=0.5)
     v = tl.load(v0 + j, mask=ok, other=0.0)
-    c = tl.load(c0 + j, mask=ok, other=0.0)
     row = keep + j // hidden
-    e = tl.zeros_like(v)
+    a, b, c, e = tl.zeros_like(v), tl.zeros_like(v), tl.zeros_like(v), tl.zeros_like(v)
+    if GATED:
+        c = tl.load(c0 + j, mask=ok, other=0.0)
     for _ in range(steps):
         if SAVE:
             tl.store(vs + at, v, mask=ok)
-            tl.store(cs + at, c, mask=ok)
+            if GATED:
+                tl.store(cs + at, c, mask=ok)
         if KEEP:
             k = tl.load(row, mask=ok, other=0.0)
             v = k * v
             c = k * c
             row += batch
+        if GATED:
+            a = tl.load(z + at, mask=ok, other=0.0)
+            b = tl.load(z + stream + at, mask=ok, other=0.0)
         if DRIVEN:
-            e = tl.load(z + 2 * stream + at, mask=ok, other=0.0)
-        a = tl.load(z + at, mask=ok, other=0.0)
-        b = tl.load(z + stream + at, mask=ok, other=0.0)
-        o, h, v, c = _step(a, b, e, v, c, d, theta, HARD)
+            e = tl.load(z + 2 * GATED * stream + at, mask=ok, other=0.0)
+        o, h, v, c = _step(a, b, e, v, c, d, theta, GATED, HARD)
         tl.store(o_out + at, o, mask=ok)
         if DRIVEN:
             tl.store(h_out + at, h, mask=ok)
+        if GATED and DRIVEN:
             tl.store(c_out + at, c, mask=ok)
         at += n
     tl.store(v_last + j, v, mask=ok)
-    tl.store(c_last + j, c, mask=ok)
+    if GATED:
+        tl.store(c_last + j, c, mask=ok)
 
 
 @triton.jit
 def _backward(
     z, vs, cs, decay, keep, go, gh, gc, gz, g_v, g_c, g_decay, steps, batch, hidden, stream, theta,
-    DRIVEN: tl.constexpr, HARD: tl.constexpr, DETACH: tl.constexpr, KIND: tl.constexpr, ALPHA: tl.constexpr,
-    KEEP: tl.constexpr, BLOCK: tl.constexpr,
+    GATED: tl.constexpr, DRIVEN: tl.constexpr, HARD: tl.constexpr, DETACH: tl.constexpr, KIND: tl.constexpr,
+    ALPHA: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     n = batch * hidden
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -127,24 +138,27 @@ def _backward(
     at = j.to(tl.int64) + (stream - n)
     d = tl.load(decay + j % hidden, mask=ok, other=0.5)
     d_v = tl.load(g_v + j, mask=ok, other=0.0)
-    d_c = tl.load(g_c + j, mask=ok, other=0.0)
     row = keep + (steps - 1) * batch + j // hidden
-    total = tl.zeros_like(d_v)
-    e = tl.zeros_like(d_v)
+    a, b, c, e = tl.zeros_like(d_v), tl.zeros_like(d_v), tl.zeros_like(d_v), tl.zeros_like(d_v)
+    d_c, total = tl.zeros_like(d_v), tl.zeros_like(d_v)
+    if GATED:
+        d_c = tl.load(g_c + j, mask=ok, other=0.0)
     for _ in range(steps):
         v = tl.load(vs + at, mask=ok, other=0.0)
-        c = tl.load(cs + at, mask=ok, other=0.0)
+        if GATED:
+            c = tl.load(cs + at, mask=ok, other=0.0)
         if KEEP:
             k = tl.load(row, mask=ok, other=0.0)
             v = k * v
             c = k * c
             row -= batch
+        if GATED:
+            a = tl.load(z + at, mask=ok, other=0.0)
+            b = tl.load(z + stream + at, mask=ok, other=0.0)
         if DRIVEN:
-            e = tl.load(z + 2 * stream + at, mask=ok, other=0.0)
-        a = tl.load(z + at, mask=ok, other=0.0)
-        b = tl.load(z + stream + at, mask=ok, other=0.0)
+            e = tl.load(z + 2 * GATED * stream + at, mask=ok, other=0.0)
         d_o = tl.load(go + at, mask=ok, other=0.0)
-        o, h, _, now = _step(a, b, e, v, c, d, theta, HARD)
+        o, h, _, now = _step(a, b, e, v, c, d, theta, GATED, HARD)
         back = d_o
         if not DETACH:
             if HARD:
@@ -157,24 +171,27 @@ def _backward(
         g_h = _derivative(h - theta, KIND, ALPHA) * back + through
         if DRIVEN:
             g_h += tl.load(gh + at, mask=ok, other=0.0)
-            d_c += tl.load(gc + at, mask=ok, other=0.0)
         d_e = (1.0 - d) * g_h
-        g = d_c + d_e
-        f = _sigmoid(a)
-        rest = (1.0 - f) * g
-        tl.store(gz + at, rest * f * (c - tl.maximum(b, 0.0)), mask=ok)
-        tl.store(gz + stream + at, tl.where(b > 0, rest, 0.0).to(rest.dtype), mask=ok)
+        if GATED:
+            if DRIVEN:
+                d_c += tl.load(gc + at, mask=ok, other=0.0)
+            g = d_c + d_e
+            f = _sigmoid(a)
+            rest = (1.0 - f) * g
+            tl.store(gz + at, rest * f * (c - tl.maximum(b, 0.0)), mask=ok)
+            tl.store(gz + stream + at, tl.where(b > 0, rest, 0.0).to(rest.dtype), mask=ok)
+            d_c = g * f
         if DRIVEN:
-            tl.store(gz + 2 * stream + at, d_e, mask=ok)
+            tl.store(gz + 2 * GATED * stream + at, d_e, mask=ok)
         total += g_h * (v - (now + e))
-        d_c = g * f
         d_v = g_h * d
         if KEEP:
             d_c = k * d_c
             d_v = k * d_v
         at -= n
     tl.store(g_v + j, d_v, mask=ok)
-    tl.store(g_c + j, d_c, mask=ok)
+    if GATED:
+        tl.store(g_c + j, d_c, mask=ok)
     tl.store(g_decay + j, total, mask=ok)
 
 
@@ -184,19 +201,25 @@ def _grid(n: int) -> tuple[tuple[int], dict[str, Any]]:
     return (triton.cdiv(n, block),), {"BLOCK": block, "num_warps": max(1, block // 32), "enable_fp_fusion": False}
 
 
+def _three(ts: list[Tensor]) -> list[Tensor]:
+    # a pointer must point somewhere, also where nothing is read or written
+    return [*ts, *[ts[-1]] * (3 - len(ts))]
+
+
 def forward(
-    r: Rule, z: Tensor, v: Tensor, c: Tensor, decay: Tensor, keep: Tensor | None, save: bool
-) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, Tensor]]:
+    r: Rule, z: Tensor, states: tuple[Tensor, ...], decay: Tensor, keep: Tensor | None, save: bool
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """z [G, T, B, H], contiguous -> outputs [T, B, H] each, last states, the states before each step (if saved)."""
     _, steps, batch, hidden = z.shape
-    outs = [torch.empty_like(z[0]) for _ in range(3 if r.driven else 1)]
-    last = [torch.empty_like(v, memory_format=torch.contiguous_format) for _ in range(2)]
-    kept = (torch.empty_like(z[0]), torch.empty_like(z[0])) if save else (last[0], last[0])
+    outs = [torch.empty_like(z[0]) for _ in range(r.outputs)]
+    first = [s.contiguous() for s in states]
+    last = [torch.empty_like(s) for s in first]
+    kept = [torch.empty_like(z[0]) for _ in states] if save else last
     grid, options = _grid(batch * hidden)
     _forward[grid](
-        z, v.contiguous(), c.contiguous(), decay, z if keep is None else keep, outs[0], outs[-2 % len(outs)], outs[-1],
-        *kept, *last, steps, batch, hidden, z[0].numel(), r.theta, DRIVEN=r.driven, HARD=r.hard, KEEP=keep is not None,
-        SAVE=save, **options,
+        z, first[0], first[-1], decay, z if keep is None else keep, *_three(outs), kept[0], kept[-1], last[0], last[-1],
+        steps, batch, hidden, z[0].numel(), r.theta, GATED=r.gated, DRIVEN=r.driven, HARD=r.hard,
+        KEEP=keep is not None, SAVE=save, **options,
     )  # fmt: skip
     return outs, last, kept
 
@@ -206,10 +229,10 @@ class Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, r: Rule, keep: Tensor | None, z: Tensor, decay: Tensor, v: Tensor, c: Tensor
+        ctx: Any, r: Rule, keep: Tensor | None, z: Tensor, decay: Tensor, *states: Tensor
     ) -> tuple[Tensor, ...]:
         z, decay = z.contiguous(), decay.contiguous()
-        outs, last, kept = forward(r, z, v, c, decay, keep, save=True)
+        outs, last, kept = forward(r, z, states, decay, keep, save=True)
         ctx.save_for_backward(z, decay, keep, *kept)
         ctx.rule = r
         return (*outs, *last)
@@ -218,17 +241,17 @@ class Fused(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         r: Rule = ctx.rule
-        z, decay, keep, vs, cs = ctx.saved_tensors
+        z, decay, keep, *kept = ctx.saved_tensors
         _, steps, batch, hidden = z.shape
-        go = [g.contiguous() for g in grads[:-2]]
-        carry = [g.clone(memory_format=torch.contiguous_format) for g in grads[-2:]]
+        go = [g.contiguous() for g in grads[: r.outputs]]
+        carry = [g.clone(memory_format=torch.contiguous_format) for g in grads[r.outputs :]]
         gz = torch.empty_like(z)
         g_decay = torch.empty_like(carry[0])
         grid, options = _grid(batch * hidden)
         _backward[grid](
-            z, vs, cs, decay, z if keep is None else keep, go[0], go[-2 % len(go)], go[-1], gz, *carry, g_decay, steps,
-            batch, hidden, z[0].numel(), r.theta, DRIVEN=r.driven, HARD=r.hard, DETACH=r.detach, KIND=r.kind,
-            ALPHA=r.alpha, KEEP=keep is not None, **options,
+            z, kept[0], kept[-1], decay, z if keep is None else keep, *_three(go), gz, carry[0], carry[-1], g_decay,
+            steps, batch, hidden, z[0].numel(), r.theta, GATED=r.gated, DRIVEN=r.driven, HARD=r.hard, DETACH=r.detach,
+            KIND=r.kind, ALPHA=r.alpha, KEEP=keep is not None, **options,
         )  # fmt: skip
         return None, None, gz, g_decay.sum(0) if ctx.needs_input_grad[3] else None, *carry
 
@@ -238,9 +261,8 @@ def run(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Outputs [T, B, H] and last states [B, H]; what ``_sequence.run`` asks for."""
     kept = None if keep is None else keep.to(z.dtype).contiguous()
-    count = 3 if r.driven else 1
     if torch.is_grad_enabled() and any(t.requires_grad for t in (z, decay, *states)):
         flat = Fused.apply(r, kept, z, decay, *states)
-        return tuple(flat[:count]), tuple(flat[count:])
-    outs, last, _ = forward(r, z.contiguous(), states[0], states[1], decay.contiguous(), kept, save=False)
+        return tuple(flat[: r.outputs]), tuple(flat[r.outputs :])
+    outs, last, _ = forward(r, z.contiguous(), states, decay.contiguous(), kept, save=False)
     return tuple(outs), tuple(last)
