@@ -135,6 +135,28 @@ def test_nwb(tmp_path: Path) -> None:
         load_nwb(path)
 
 
+def test_nwb_images_by_index_keep_their_own_order(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "i.nwb"
+    with h5py.File(path, "w") as file:
+        file["units/spike_times"], file["units/spike_times_index"] = np.array([0.1]), np.array([1])
+        images = file.create_group("stimulus/templates/pictures")
+        for name, value in (("a", 1.0), ("b", 2.0)):
+            images[name] = np.full((2, 2), value)
+        order = np.array([images["b"].ref, images["a"].ref], dtype=h5py.ref_dtype)  # image 0 is b
+        images.create_dataset("order_of_images", data=order)
+        shown = file.create_group("stimulus/presentation/flashes")
+        shown["data"], shown["timestamps"] = np.array([1, 0, 1]), np.array([0.0, 0.02, 0.04])
+        shown["indexed_images"] = h5py.SoftLink("/stimulus/templates/pictures")
+    rec = load_nwb(path, stimulus="flashes", trials=None)
+    assert rec.stimulus is not None
+    assert rec.stimulus[:, 0, 0].tolist() == [1.0, 2.0, 1.0]
+    with h5py.File(path, "a") as file:
+        file["stimulus/presentation/flashes/data"][...] = [0, 1, 2]
+    with pytest.raises(ValueError, match="image index of 2 where there are 2"):
+        load_nwb(path, stimulus="flashes", trials=None)
+
+
 def test_zheng(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "z.hdf5"

@@ -55,16 +55,43 @@ def test_mean_distance_of_a_whole_recording(recordings: dict[str, Recording]) ->
     assert np.mean(values) == pytest.approx(8.197999488946836, rel=1e-9)
 
 
+TRAP = {  # specification, section 2.4: squared difference of traces to another real trial, to silence; neurons; U form
+    "Movie1Exp1": (13.04, 9.32, 38, 2.80),
+    "Movie1Exp2": (23.88, 20.76, 40, 8.82),
+    "Movie2Exp1": (14.39, 12.04, 32, 4.85),
+}
+
+
+def squared_differences(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean squared difference of traces between two trials, and between a trial and silence, per neuron."""
+    trace = metrics.psp(y, 2.0)
+    alone = trace.square().sum((0, 1)) / len(y)
+    cross = (trace.sum(0).square().sum(0) - trace.square().sum((0, 1))) / (len(y) * (len(y) - 1))
+    return 2 * (alone - cross), alone
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", FACTS)
 def test_silent_model_trap(recordings: dict[str, Recording], name: str) -> None:
     """One squared difference of traces prefers silence to another trial of the retina; the unbiased MMD does not."""
     y = torch.from_numpy(recordings[name].counts(5.0)[5:15] > 0).double()
-    silent = torch.zeros_like(y)
-    traces = metrics.psp(y, 2.0)
-    other = (traces[:5] - traces[5:]).square().sum(1).mean()
-    assert traces.square().sum(1).mean() < other
-    assert metrics.mmd(silent[:5], y[5:]).mean() > metrics.mmd(y[:5], y[5:]).mean()
+    real, silent, wins, unbiased = TRAP[name]
+    other, alone = squared_differences(y)
+    assert other.mean().item() == pytest.approx(real, abs=6e-3)
+    assert alone.mean().item() == pytest.approx(silent, abs=6e-3)
+    assert int((alone < other).sum()) == wins
+    nothing = torch.zeros_like(y)
+    assert metrics.mmd(nothing, y).mean().item() == pytest.approx(unbiased, abs=6e-3)
+    assert (metrics.mmd(nothing[:5], y[5:]) > metrics.mmd(y[:5], y[5:])).all()
+
+
+@pytest.mark.data
+def test_silent_model_trap_under_images(spk_data: Find) -> None:
+    found = load_onken_images(spk_data("retina/NaturalImages1.mat"))
+    y = torch.from_numpy(np.concatenate([r.counts(5.0)[5:15, :200] > 0 for r in found], axis=1)).double()
+    other, alone = squared_differences(y)
+    assert 0.4 < (alone < other).double().mean() < 0.7  # silence wins for half of the neurons
+    assert (metrics.mmd(torch.zeros_like(y[:5]), y[5:]) > metrics.mmd(y[:5], y[5:])).all()
 
 
 @pytest.mark.data

@@ -43,7 +43,7 @@ def free_run(
     eps_z, eps_e, eps_d, _, eps_y = model._draws(steps, n_samples * batch, sample, generator)
     decay, amount, soft = model.output_rule()
     after = [_own(part) for part in (before.encoder, *before.memory, before.decoder, before.output)]
-    spikes, potential = run(
+    spikes, potential = run(  # type: ignore[call-arg]
         *(_plain(x) for x in (model.encoder_f(f), model.memory_f(f), eps_z, eps_e, eps_d, eps_y)),
         _transposed(model.encoder_h.weight), _rows(model.encoder_read.weight), _plain(model.encoder_read.bias),
         _transposed(model.memory_z.weight), _plain(torch.sigmoid(model.memory.decay)),

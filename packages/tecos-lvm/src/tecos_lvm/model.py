@@ -6,7 +6,6 @@ cascade memory and the soft reset are our choices (docs, page "The model").
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -400,18 +399,9 @@ class TeCoSLVM(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``weights.npz`` into a folder; no pickle inside."""
-        from tecos_lvm.datasets.files import write_bytes
+        from tecos_lvm.storage import save
 
-        if self.config.encoder == "custom":
-            raise ValueError(
-                "a model with your own features cannot be rebuilt from a file; save its state_dict yourself"
-            )
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
-        write_bytes(folder / "weights.npz", lambda file: np.savez(file, **arrays))
-        text = json.dumps({"schema": 1, "kind": "tecos_lvm.TeCoSLVM", "config": self.config.to_dict()}, indent=1)
-        write_bytes(folder / "config.json", lambda file: file.write(text.encode()))
+        save(self, folder)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> TeCoSLVM:
@@ -420,23 +410,12 @@ class TeCoSLVM(nn.Module):
         Raises:
             FileNotFoundError, ValueError: no such folder; of a later schema; weights that do not fit or are damaged.
         """
-        folder = Path(folder)
-        for name in ("config.json", "weights.npz"):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder} has no {name}; give a folder written by save_pretrained")
-        try:
-            head = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            schema, settings = head["schema"], dict(head["config"])
-            # opened here: np.load leaves the file open where it is damaged
-            with (folder / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as found:
-                arrays = {name: torch.from_numpy(found[name].copy()) for name in found.files}
-        except Exception as problem:
-            raise ValueError(f"{folder} does not hold a readable model ({problem})") from None
-        if schema != 1:
-            raise ValueError(f"{folder} has schema {schema}; this version reads schema 1")
+        from tecos_lvm.storage import read
+
+        settings, weights = read(folder)
         try:
             model = cls(TeCoSConfig(**settings))
-            model.load_state_dict(arrays)
+            model.load_state_dict(weights)
         except (TypeError, RuntimeError) as problem:
             raise ValueError(f"{folder}: the weights do not fit the configuration ({problem})") from None
         return model

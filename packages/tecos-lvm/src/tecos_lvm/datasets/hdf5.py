@@ -133,9 +133,11 @@ def _indexed(series: Any, index: Array, path: str | Path) -> Array:
         images = np.asarray(series["indexed_timeseries"]["data"][()])
     else:
         group = series["indexed_images"]
-        # "order_of_images" names the order where there is one; else the names'
-        names = [k for k in group if k != "order_of_images"]
-        images = np.stack([np.asarray(group[k][()]) for k in names])
+        if "order_of_images" in group:
+            found = [group.file[reference] for reference in group["order_of_images"][()]]
+        else:
+            found = [group[name] for name in group]
+        images = np.stack([np.asarray(image[()]) for image in found])
     if index.size and (index.min() < 0 or index.max() >= len(images)):
         raise ValueError(f"{path}: an image index of {int(index.max())} where there are {len(images)} images")
     return np.asarray(images[index.astype(np.int64)])
