@@ -60,7 +60,7 @@ class Rendered:
     def of(cls, data: EventDetectionDataset, dtype: torch.dtype = torch.float32, **options: Any) -> Rendered:
         """Every item of a dataset, in order.
 
-        Args: dtype: of the stored counts: float32, float16, or uint8 for whole numbers up to 255. options: see Rendered.
+        Args: dtype: of the stored counts: float32, float16, or uint8 for whole numbers to 255. options: see Rendered.
         Raises: ValueError: an empty dataset, or counts that uint8 cannot hold.
         """
         if not len(data):

@@ -99,8 +99,8 @@ class EventDetector(nn.Module):
             pyramid and head; "fpn": the pyramid too; "full": everything, the last currents averaged over time.
         T: time steps.
         embedding: what makes the network's input out of counts [B, bins, C, H, W]: "arsnn", "rsnn", "snn", "count",
-            "steps" (bin j at step j), "stack" (bins as channels), or a module that returns [n, B, C', H, W], n = 1 (shown T
-            times) or T.
+            "steps" (bin j at step j), "stack" (bins as channels), or a module that returns [n, B, C', H, W], n = 1
+            (shown T times) or T.
         embedding_options: arguments of a named embedding.
         in_channels: C' of the embedding's output (of a named one: C, and bins x C for "stack").
         alpha: of the neurons' arctangent surrogate.

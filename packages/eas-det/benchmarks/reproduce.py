@@ -1,0 +1,430 @@
+"""Does adaptive sampling help? EventShapes, one detector, one budget, only what stands in front differs.
+
+    python packages/eas-det/benchmarks/reproduce.py [--minutes N] [--budget smoke|gpu] [--workers N] [--shard i/n]
+    python packages/eas-det/benchmarks/reproduce.py --merge [--budget ...] [--cells FOLDER]
+
+Each cell (what stands in front, full-spiking or non-spiking detector, seed) writes one file; any number of processes
+may share the queue, an interrupted cell is lost alone, the next run goes on. ``--merge`` makes results/*.json of the
+files. "smoke" is for one CPU core (about 40 minutes for the core table), "gpu" trains longer on a CUDA device that
+several processes share, "tiny" proves that the queue runs. Data are rendered once into --cache. Windows are chosen on
+the validation set; the test set is looked at once per cell, at the end.
+
+With Gen1 on disk: eas-det train examples/gen1.yaml --out runs/gen1, then eas-det eval (needs days on a large GPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+from eas_det.data import Rendered, Rendering, SynthShapes
+from eas_det.engine import Trainer, detect, evaluate
+from eas_det.sampler import ARSNNSampler
+from eas_det.synth import EventShapes
+
+HERE = Path(__file__).resolve().parent
+SIZE = (64, 64)
+SPLITS = {"train": 1, "validation": 2, "test": 3}  # seeds of the generator
+WINDOWS = (10, 25, 50, 100, 200)  # ms
+REPRESENTATIONS = {
+    "counts4": Rendering("counts", 4),
+    "counts8": Rendering("counts", 8),
+    "voxel": Rendering("voxel", 4),
+    "surface": Rendering("surface", 4),
+    **{f"window{ms}": Rendering("counts", 1, ms * 1000, look_back=0) for ms in WINDOWS},
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a cell may spend; the same for all cells. clips: train, validation, test."""
+
+    variant: str
+    steps: int  # of time
+    clips: tuple[int, int, int]
+    batch: int
+    updates: int
+    seeds: int
+    lr: float
+    device: str
+
+
+BUDGETS = {
+    "smoke": Budget("pico", 2, (512, 64, 128), 16, 150, 3, 2e-3, "cpu"),
+    "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu"),
+    "gpu": Budget("nano", 3, (2000, 250, 500), 64, 1500, 3, 2e-3, "cuda"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """front: what stands in front. spiking: of the detector. level: of the data."""
+
+    front: str
+    spiking: str
+    seed: int
+    level: str = "hard"
+    T: int | None = None
+
+    @property
+    def row(self) -> str:
+        steps = "" if self.T is None else f" T={self.T}"
+        return f"{self.level} {self.front} {self.spiking}{steps}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.replace(' ', '_')}_{self.seed}"
+
+
+#: representation, embedding, its options, channels
+FRONTS: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "arsnn": ("counts4", "arsnn", {}, 2),
+    "rsnn": ("counts4", "rsnn", {}, 2),
+    "no-sat": ("counts4", "arsnn", {"sat": False}, 2),
+    "no-rpd": ("counts4", "arsnn", {"rpd": False}, 2),
+    "voxel": ("voxel", "stack", {}, 4),
+    **{f"window{ms}": (f"window{ms}", "count", {}, 2) for ms in WINDOWS},
+    "surface": ("surface", "stack", {}, 8),
+    # attempts: what the method leaves open
+    "no-sat no-rpd": ("counts4", "arsnn", {"sat": False, "rpd": False}, 2),
+    "bins8": ("counts8", "arsnn", {}, 2),
+    "rsnn bins8": ("counts8", "rsnn", {}, 2),
+    "near-miss": ("counts4", "arsnn", {"sat": "near_miss"}, 2),
+    "samples=T": ("counts4", "arsnn", {"n_samples": "T"}, 2),
+    "oldest-first": ("counts4", "arsnn", {"order": "oldest_first"}, 2),
+    "threshold2": ("counts4", "arsnn", {"threshold": 2.0}, 2),
+    "snn": ("counts4", "snn", {}, 2),
+}
+CORE = ("arsnn", "rsnn", "no-sat", "no-rpd", "voxel", *(f"window{ms}" for ms in WINDOWS))
+ATTEMPTS = ("bins8", "near-miss", "samples=T", "oldest-first", "threshold2", "no-sat no-rpd", "rsnn bins8", "snn")
+
+
+def queue(budget: Budget) -> list[Cell]:
+    """Headline first: the core table seed by seed, then attempts, the time surface, the easy level, one step."""
+    both = ("full", "none")
+    cells = [Cell(front, s, seed) for seed in range(budget.seeds) for s in both for front in CORE]
+    cells += [Cell(front, s, 0) for front in ATTEMPTS for s in both]
+    cells += [Cell("surface", s, seed) for seed in range(budget.seeds) for s in both]
+    cells += [Cell(f, "full", seed, "easy") for seed in range(budget.seeds) for f in ("arsnn", "window50", "window100")]
+    cells += [Cell("arsnn", "full", seed, "hard", 1) for seed in range(budget.seeds)]
+    return cells
+
+
+def _render_part(job: tuple[str, int, int, int, Path]) -> None:
+    """Clips first to last of a split, in every representation."""
+    level, split_seed, first, last, folder = job
+    torch.set_num_threads(1)
+    names = [name for name in REPRESENTATIONS if not (folder / f"{name}_{first:05d}.npz").exists()]
+    if not names:
+        return
+    data = _Part(level, split_seed, first, last)
+    for name in names:
+        data.rendering = REPRESENTATIONS[name]
+        kind = torch.uint8 if data.rendering.kind == "counts" else torch.float16
+        Rendered.of(data, kind).save(folder / f"{name}_{first:05d}.npz")
+
+
+class _Part(SynthShapes):
+    """Clips ``first`` to ``last`` of a generator's seed."""
+
+    def __init__(self, level: str, seed: int, first: int, last: int) -> None:
+        shapes = EventShapes(level, last, seed, size=SIZE)
+        clips = [shapes[place] for place in range(first, last)]
+        self.shapes = shapes
+        super(SynthShapes, self).__init__(
+            [clip.events for clip in clips], [clip.boxes for clip in clips],
+            [f"clip_{place:05d}" for place in range(first, last)], ("rectangle", "ellipse", "diamond"), SIZE,
+            ignore=[clip.ignore | (clip.visible < 0.25) for clip in clips], speed=[clip.speed for clip in clips],
+        )  # fmt: skip
+
+
+def render(level: str, budget: Budget, cache: Path, processes: int) -> None:
+    """Every split in every representation, in parts, in parallel; what is there is left."""
+    jobs = []
+    for (split, seed), clips in zip(SPLITS.items(), budget.clips, strict=True):
+        folder = cache / level / split
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs += [(level, seed, first, min(first + 32, clips), folder) for first in range(0, clips, 32)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for _ in pool.imap_unordered(_render_part, jobs, chunksize=1):
+            pass
+
+
+def load(level: str, split: str, representation: str, budget: Budget, cache: Path, **options: Any) -> Rendered:
+    clips = budget.clips[list(SPLITS).index(split)]
+    folder = cache / level / split
+    parts = [Rendered.load(folder / f"{representation}_{first:05d}.npz") for first in range(0, clips, 32)]
+    samples = [part.labels_at(place) for part in parts for place in range(len(part))]
+    return Rendered(torch.cat([part.counts for part in parts]), samples, parts[0].classes, **options)
+
+
+def train_cell(cell: Cell, budget: Budget, cache: Path) -> dict[str, float]:
+    """Train, then measure on validation and test."""
+    representation, embedding, options, channels = FRONTS[cell.front]
+    steps = cell.T or budget.steps
+    if cell.spiking == "none" and "n_samples" not in options:
+        steps = 1
+    options = {key: steps if value == "T" else value for key, value in options.items()}
+    data = {
+        split: load(cell.level, split, representation, budget, cache, symmetric=split == "train", seed=cell.seed).to(
+            budget.device
+        )
+        for split in SPLITS
+    }
+    per_epoch = len(data["train"]) // budget.batch
+    capture = budget.device == "cuda"
+    config = {
+        "model": {
+            "variant": budget.variant, "spiking": cell.spiking, "T": steps, "embedding": embedding,
+            "embedding_options": options, "in_channels": channels,
+        },
+        "epochs": max(1, round(budget.updates / per_epoch)), "batch_size": budget.batch, "lr": budget.lr,
+        "schedule": "cosine", "clip": 0.0 if capture else 5.0, "ema": 0.99, "seed": cell.seed, "device": budget.device,
+        "capture": capture,
+    }  # fmt: skip
+    trainer = Trainer(config, train=data["train"], progress=False)
+    history = trainer.fit()
+    model = trainer.averaged()
+    values: dict[str, float] = {
+        "updates": len(history.losses),
+        "loss": float(np.mean(history.losses[-50:])),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_front": sum(p.numel() for p in model.embedding.parameters()),
+        "T": steps,
+    }
+    for split in ("validation", "test"):
+        found = evaluate(model, data[split], found=detect(model, data[split], batch_size=64))
+        values[f"{split}_AP"] = found["coco"]["AP"]
+        values[f"{split}_AP50"] = found["coco"]["AP50"]
+        if split == "test":
+            values |= {f"AP_speed_{band}": value for band, value in found["by_speed"].items()}
+    if isinstance(model.embedding, ARSNNSampler):
+        values |= look_inside(model.embedding, data["test"])
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+@torch.no_grad()
+def look_inside(sampler: ARSNNSampler, data: Rendered) -> dict[str, float]:
+    """Interval against speed, silent pixels, and where the potentials lie."""
+    lengths, speeds, silent, active = [], [], 0.0, 0.0
+    near = total = 0.0
+    histogram = np.zeros(10)
+    edges = np.linspace(-1.5, 3.5, 11)
+    for part in torch.split(torch.arange(len(data)), 64):
+        counts = data.batch(part).counts
+        output = sampler(counts, return_info=True)
+        busy = counts.sum(1) > 0  # pixels and polarities that saw an event
+        silent += float((busy & (output.n_fired == 0)).sum())
+        active += float(busy.sum())
+        u = potentials(sampler, counts)
+        chosen = u[busy.expand_as(u)]
+        near += float(((chosen - sampler.threshold).abs() < 0.5).sum())
+        total += chosen.numel()
+        histogram += np.histogram(chosen.clamp(-1.5, 3.5).cpu().numpy(), edges)[0]
+        interval, fired = output.interval[0].cpu(), (output.n_fired > 0).cpu() & busy.cpu()
+        for row, place in enumerate(part.tolist()):
+            sample = data.labels_at(place)
+            for box, speed, ignored in zip(sample.boxes, sample.speed, sample.ignore, strict=True):
+                x1, y1, x2, y2 = (int(each) for each in (box[0], box[1], box[2].ceil(), box[3].ceil()))
+                here = interval[row, :, y1:y2, x1:x2][fired[row, :, y1:y2, x1:x2]]
+                if not ignored and len(here) >= 5 and math.isfinite(speed):
+                    lengths.append(float(here.float().mean()))
+                    speeds.append(float(speed))
+    rank = [np.argsort(np.argsort(each)).astype(float) for each in (lengths, speeds)]
+    rho = float(np.corrcoef(*rank)[0, 1]) if len(lengths) > 10 and np.std(lengths) > 0 else math.nan
+    bars = {f"u_{low:g}": share for low, share in zip(edges[:-1], histogram / max(1, histogram.sum()), strict=True)}
+    return {
+        "interval_speed_rho": rho, "objects": len(lengths), "interval_mean": float(np.mean(lengths or [math.nan])),
+        "silent_share": silent / max(1, active), "near_threshold": near / max(1, total), **bars,
+    }  # fmt: skip
+
+
+def potentials(sampler: ARSNNSampler, counts: torch.Tensor) -> torch.Tensor:
+    """[T, B, C, H, W] potentials before the reset, by the sampler's equations step by step."""
+    bins = counts.transpose(0, 1)
+    v = s = torch.zeros_like(bins[0])
+    out = []
+    for f in bins.flip(0) if sampler.order == "newest_first" else bins:
+        gate, current = (sampler.conv_in(f) + sampler.conv_rec(s)).chunk(2, 1)
+        u = torch.sigmoid(gate) * v + current
+        s = (u > sampler.threshold).to(u.dtype)
+        v = u * (1 - s) + (sampler.v_reset or 0.0) * s
+        out.append(u)
+    return torch.stack(out)
+
+
+def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: float) -> None:
+    """Take cells that nobody has taken until the time is over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    longest = 0.0
+    for cell in cells:
+        done, claim = folder / f"{cell.name}.json", folder / f"{cell.name}.claim"
+        if done.exists():
+            continue
+        if time.time() + longest > until:
+            return
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        start = time.time()
+        try:
+            values = train_cell(cell, budget, cache)
+            seconds = time.time() - start
+            told = {"cell": cell.row, "seed": cell.seed, "values": values, "seconds": seconds}
+            temporary = done.with_suffix(".tmp")
+            temporary.write_text(json.dumps(told))
+            temporary.replace(done)
+            longest = max(longest, seconds)
+            print(f"{cell.name}: AP {100 * values['test_AP']:.1f}, {seconds:.0f} s", flush=True)
+        except Exception:
+            print(f"{cell.name} failed", flush=True)
+            traceback.print_exc()
+        finally:
+            claim.unlink(missing_ok=True)
+
+
+def merge(name: str, folder: Path, gpu: str | None) -> None:
+    """results/reproduce*.json out of the cells' files."""
+    from results import Results
+
+    budget = BUDGETS[name]
+    out = Results(
+        "eas-det", "reproduce", threads=1, gpu=gpu, variant="gpu" if name == "gpu" else None, resume=True,
+        command=f"python packages/eas-det/benchmarks/reproduce.py --budget {name}",
+    )  # fmt: skip
+    for path in sorted(folder.glob("*.json")):
+        told = json.loads(path.read_text())
+        if not out.has_cell(told["cell"], told["seed"]):
+            out.add_cell(told["cell"], told["seed"], told["values"], seconds=told["seconds"])
+    summarise(out, budget)
+    out.write()
+
+
+def summarise(out: Any, budget: Budget) -> None:
+    """Rows: AP of each front, what ARSNN gains, the correlation, silent pixels."""
+
+    def mean(cell: str, metric: str) -> float:
+        found = out.values(cell, metric)
+        return statistics.fmean(found) if found else math.nan
+
+    for level, spiking in (("hard", "full"), ("hard", "none"), ("easy", "full")):
+
+        def key(front: str, level: str = level, spiking: str = spiking) -> str:
+            return f"{level} {front} {spiking}"
+
+        windows = [ms for ms in WINDOWS if out.values(key(f"window{ms}"), "validation_AP")]
+        best = max(windows, key=lambda ms: mean(key(f"window{ms}"), "validation_AP"), default=None)
+        for front in FRONTS:
+            aps = [100 * each for each in out.values(key(front), "test_AP")]
+            if not aps:
+                continue
+            chosen = best is not None and front == f"window{best}"
+            bands = {name: mean(key(front), f"AP_speed_{name}") for name in ("0-16", "16-63", "63-250", "250-")}
+            told = ", ".join(f"{band} px/s {100 * value:.1f}" for band, value in bands.items() if math.isfinite(value))
+            out.add(
+                name=f"{level}, {spiking}: {front}{' (best window)' if chosen else ''}", metric="AP, test", unit="%",
+                ours=statistics.fmean(aps), n=len(aps), spread=statistics.stdev(aps) if len(aps) > 1 else None,
+                table="attempts" if front in ATTEMPTS else "core",
+                note=f"AP50 {100 * mean(key(front), 'test_AP50'):.1f}; {told}; T={mean(key(front), 'T'):.0f}, "
+                f"{mean(key(front), 'parameters') / 1e6:.3f} M parameters, {mean(key(front), 'parameters_front'):.0f} "
+                "in front",
+            )  # fmt: skip
+        arsnn = [100 * each for each in out.values(key("arsnn"), "test_AP")]
+        for other, target in ((f"window{best}", -1.0 if level == "easy" else 3.0), ("rsnn", 0.0)):
+            theirs = [100 * each for each in out.values(key(other), "test_AP")]
+            if not arsnn or not theirs:
+                continue
+            gain = statistics.fmean(arsnn) - statistics.fmean(theirs)
+            pairs = [a - b for a, b in zip(arsnn, theirs, strict=False)]
+            name = "the best fixed window" if other != "rsnn" else "RSNN"
+            out.add(
+                name=f"{level}, {spiking}: ARSNN over {name}", metric="AP points", ours=gain, n=len(pairs),
+                spread=statistics.stdev(pairs) if len(pairs) > 1 else None, table="claims",
+                target=f">= {target:g}" if target else "> 0", met=gain >= target if target else gain > 0,
+                note=f"{other}, chosen on validation" if other != "rsnn" else "",
+                headline="ARSNN {ours:+.1f} AP points over " + name if level == "hard" and spiking == "full" else None,
+            )  # fmt: skip
+    for front in ("arsnn", "no-sat", "no-rpd", "no-sat no-rpd", "bins8", "near-miss", "oldest-first", "threshold2"):
+        cell = f"hard {front} full"
+        rhos = out.values(cell, "interval_speed_rho")
+        silent = out.values(cell, "silent_share")
+        if not silent:
+            continue
+        rho = statistics.fmean(rhos) if rhos else None
+        bars = " ".join(f"{100 * mean(cell, f'u_{low:g}'):.0f}" for low in np.linspace(-1.5, 3.0, 10))
+        out.add(
+            name=f"hard, full: {front}", metric="rank correlation of interval with speed", ours=rho, n=len(rhos),
+            spread=statistics.stdev(rhos) if len(rhos) > 1 else None, table="inside",
+            target="<= -0.5" if front == "arsnn" else None,
+            met=(rho is not None and rho <= -0.5) if front == "arsnn" else None,
+            note=f"silent pixels {100 * statistics.fmean(silent):.1f} %, within 0.5 of the threshold "
+            f"{100 * mean(cell, 'near_threshold'):.0f} %; potentials from -1.5 in steps of 0.5, %: {bars}",
+        )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--budget", choices=list(BUDGETS), default="smoke")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the queue")
+    parser.add_argument("--shard", default="0/1", help="i/n: of n machines without a common folder, this is number i")
+    parser.add_argument("--merge", action="store_true", help="make the results of the cells done, train nothing")
+    parser.add_argument("--cells", type=Path, help="folder of the cells' files")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "eas-det-shapes")
+    parser.add_argument("--gpu-name", help="with --merge: the device that trained the cells")
+    parser.add_argument("--updates", type=int, help="another number of updates a cell")
+    parser.add_argument("--render-only", action="store_true")
+    parser.add_argument("--child", type=float, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    until = options.child or time.time() + 60 * options.minutes
+    budget = BUDGETS[options.budget]
+    if options.updates:
+        budget = Budget(**{**vars(budget), "updates": options.updates})
+    cells_folder = options.cells or HERE / "cells" / options.budget
+    if options.merge:
+        merge(options.budget, cells_folder, options.gpu_name)
+        return
+    torch.set_num_threads(1)
+    shard, shards = (int(each) for each in options.shard.split("/"))
+    mine = queue(budget)[shard::shards]
+    cache = options.cache / options.budget
+    if options.child is None:
+        for level in dict.fromkeys(cell.level for cell in mine):
+            render(level, budget, cache, max(1, min(options.workers, os.cpu_count() or 1)))
+        print(f"rendered, {until - time.time():.0f} s left", flush=True)
+        for stale in cells_folder.glob("*.claim"):
+            stale.unlink()
+    if options.render_only:
+        return
+    if options.workers == 1 or options.child is not None:
+        work(budget, mine, cells_folder, cache, until)
+    else:
+        arguments = [a for a in sys.argv if a != "--render-only"]
+        children = [
+            subprocess.Popen([sys.executable, *arguments, "--child", str(until)]) for _ in range(options.workers)
+        ]
+        for child in children:
+            child.wait()
+    if shards == 1 and options.child is None and options.cells is None:
+        merge(options.budget, cells_folder, torch.cuda.get_device_name() if budget.device == "cuda" else None)
+
+
+if __name__ == "__main__":
+    main()
