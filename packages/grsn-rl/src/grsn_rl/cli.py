@@ -13,11 +13,12 @@ app = typer.Typer(help="Recurrent spiking agents where a GRU was.", no_args_is_h
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Env = Annotated[str, typer.Option(help="Environment; `grsn-rl envs` lists the names.")]
-Algo = Annotated[str, typer.Option(help="ppo or drqn.")]
+Algo = Annotated[str, typer.Option(help="ppo, drqn, sac, sac-discrete, td3; for teams qmix or vdn.")]
 Memory = Annotated[str, typer.Option(help="grsn, lif, gru, lstm, none or grsn-notap.")]
 Seed = Annotated[int, typer.Option(help="Decides weights, episodes and actions.")]
 Steps = Annotated[int, typer.Option(help="Environment steps in all.")]
 Threads = Annotated[int, typer.Option(help="Threads of PyTorch; networks this small want one.")]
+Preset = Annotated[str | None, typer.Option(help="Settings by name, such as paper for sac.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting of the algorithm, NAME=VALUE; repeatable.")]
 Episodes = Annotated[int, typer.Option(help="Greedy episodes.")]
 
@@ -62,6 +63,7 @@ def train(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/ENV-ALGO-MEMORY-SEED by default.")] = None,
     num_envs: Annotated[int | None, typer.Option(help="Environments at once.")] = None,
+    preset: Preset = None,
     settings: Setting = None,
     threads: Threads = 1,
     as_json: Json = False,
@@ -73,7 +75,7 @@ def train(
     given = _settings(settings)
     if algo == "ppo":
         given.setdefault("anneal_steps", steps)
-    agent = Agent.create(env, algo, memory, seed, num_envs=num_envs, **given)
+    agent = Agent.create(env, algo, memory, seed, num_envs=num_envs, preset=preset, **given)
     folder = out or Path("runs") / f"{env}-{algo}-{memory}-{seed}".replace(":", "-")
     _learn(agent, steps, folder)
     result = evaluate(agent, episodes=20)
@@ -123,37 +125,41 @@ def eval_(
 
 @app.command()
 def compare(
-    env: Env = "CartPole-P",
-    algo: Algo = "ppo",
+    env: Annotated[str, typer.Option(help="Environments, separated by commas.")] = "CartPole-P",
+    algo: Annotated[str, typer.Option(help="Algorithms, separated by commas.")] = "ppo",
     memories: Annotated[str, typer.Option(help="Names, separated by commas.")] = "grsn,gru",
     steps: Steps = 100_000,
-    seeds: Annotated[int, typer.Option(help="Runs per memory.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the picture.")] = Path("runs/compare"),
+    seeds: Annotated[int, typer.Option(help="Runs of each.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/compare"),
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Train several memories alike; return and energy side by side. Finished runs are not repeated."""
+    """Train environments, algorithms and memories alike; return and energy side by side. Finished runs are kept."""
+    from itertools import product
+
     from grsn_rl import Agent, evaluate
 
     _threads(threads)
     rows: list[dict[str, Any]] = []
-    for memory in memories.split(","):
-        for seed in range(seeds):
-            folder = out / f"{memory}-{seed}"
-            if (folder / "checkpoint.npz").is_file():
-                agent = Agent.load(folder / "checkpoint.npz")
-            else:
-                more = {"anneal_steps": steps} if algo == "ppo" else {}
-                agent = Agent.create(env, algo, memory, seed, **more)  # type: ignore[arg-type]
-            _learn(agent, steps, folder)
-            rows.append({"memory": memory, "seed": seed, **evaluate(agent, episodes=50).to_dict()})
+    for task, kind, memory, seed in product(env.split(","), algo.split(","), memories.split(","), range(seeds)):
+        folder = out / f"{task}-{kind}-{memory}-{seed}".replace(":", "-")
+        if (folder / "checkpoint.npz").is_file():
+            agent = Agent.load(folder / "checkpoint.npz")
+        else:
+            more = {"anneal_steps": steps} if kind == "ppo" else {}
+            agent = Agent.create(task, kind, memory, seed, **more)  # type: ignore[arg-type]
+        _learn(agent, steps, folder)
+        told = evaluate(agent, episodes=50).to_dict()
+        rows.append({"env": task, "algo": kind, "memory": memory, "seed": seed, **told})
     if as_json:
         typer.echo(json.dumps([{k: None if v != v else v for k, v in row.items()} for row in rows]))
         return
-    typer.echo(f"{'memory':<12}{'seed':>5}{'return':>9}{'rate':>7}{'nJ/step':>10}")
+    wide = max(len(row["env"]) for row in rows) + 2
+    typer.echo(f"{'env':<{wide}}{'algo':<14}{'memory':<12}{'seed':>5}{'return':>9}{'rate':>7}{'nJ/step':>10}")
     for row in rows:
         typer.echo(
-            f"{row['memory']:<12}{row['seed']:>5}{row['mean']:>9.1f}{row['firing_rate']:>7.2f}{row['energy_nJ']:>10.1f}"
+            f"{row['env']:<{wide}}{row['algo']:<14}{row['memory']:<12}{row['seed']:>5}{row['mean']:>9.1f}"
+            f"{row['firing_rate']:>7.2f}{row['energy_nJ']:>10.1f}"
         )
 
 
@@ -163,8 +169,9 @@ def plot(
     out: Annotated[Path, typer.Option(help="Picture to write (png, svg, pdf).")] = Path("curves.png"),
     metric: Annotated[str, typer.Option(help="Column of metrics.csv.")] = "return",
 ) -> None:
-    """Learning curves: interquartile mean over seeds with a bootstrap band."""
+    """Learning curves: interquartile mean over seeds with a bootstrap band; each with its energy per decision."""
     from grsn_rl.plot import curves
+    from grsn_rl.runs import read_metrics
 
     groups: dict[str, list[Path]] = {}
     for run in runs:
@@ -172,7 +179,10 @@ def plot(
             raise ValueError(f"{run} is not a run folder: it has no config.json")
         config = json.loads((run / "config.json").read_text())
         groups.setdefault(f"{config['env']} {config['algo']} {config['memory']}", []).append(run)
-    curves(groups, metric).figure.savefig(out, dpi=120)
+    # the energy of a decision beside every curve
+    spent = {label: [read_metrics(run)[-1].get("nJ", float("nan")) for run in runs] for label, runs in groups.items()}
+    named = {f"{label}, {sum(spent[label]) / len(runs):.0f} nJ": runs for label, runs in groups.items()}
+    curves(named, metric).figure.savefig(out, dpi=120)
     typer.echo(f"{out} written")
 
 
@@ -196,13 +206,13 @@ def energy(
     _show(told, str(report), as_json)
 
 
-@app.command()
-def envs(as_json: Json = False) -> None:
+@app.command("envs")
+def envs_(as_json: Json = False) -> None:
     """Environments by name."""
-    from grsn_rl.envs import describe
+    from grsn_rl import envs, teams
 
-    told = describe()
-    _show(told, "\n".join(f"{name:<16}{text}" for name, text in told.items()), as_json)
+    told = envs.describe() | teams.describe()
+    _show(told, "\n".join(f"{name:<24}{text}" for name, text in told.items()), as_json)
 
 
 @app.command()

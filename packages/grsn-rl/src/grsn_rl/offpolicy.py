@@ -53,7 +53,7 @@ class OffPolicyConfig:
     updates_per_step: float = 0.25
     lr: float = 1e-3
     gamma: float = 0.99
-    tau: float = 0.005
+    tau: float = 0.02
     hidden: int = 64
     layers: int = 1
     embed: int = 32

@@ -19,7 +19,7 @@ def describe() -> dict[str, str]:
     told = {"two-step": "two agents, two steps, best play 8"}
     told |= {f"matrix:{name}": "two agents, one move" for name in MATRICES}
     for name, (ours, theirs, limit) in MAPS.items():
-        sides = [", ".join(f"{count} {kind}" for kind, count in side.items()) for side in (ours, theirs)]
+        sides = [", ".join(f"{count} {kind}s" for kind, count in side.items()) for side in (ours, theirs)]
         told[f"skirmish:{name}"] = f"{sides[0]} against {sides[1]}, {limit} steps"
     told["mpe:NAME"] = "a task of MPE2, such as mpe:simple_spread_v3; needs grsn-rl[teams]"
     told["foraging:ID"] = "level-based foraging, such as foraging:8x8-2p-3f-v3; needs grsn-rl[teams]"
