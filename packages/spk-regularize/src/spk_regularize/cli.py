@@ -99,7 +99,7 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 def _evaluate(
     run: Path, name: str, path: Path | None, eps: list[float], battery: str, n: int, seed: int,
-    sources: list[Path] | None, folder: Path | None, quiet: bool,
+    sources: list[Path] | None, folder: Path | None, quiet: bool, masking: bool,
 ) -> Any:  # fmt: skip
     from spk_regularize.checkpoint import load_model
     from spk_regularize.data import load
@@ -109,8 +109,9 @@ def _evaluate(
     others = [load_model(each) for each in sources or []]
     images = load(name, path).test
     return evaluate_robustness(
-        model, images, eps, battery=battery, sources=others, n=n, seed=seed, folder=folder, progress=not quiet
-    )
+        model, images, eps, battery=battery, sources=others, n=n, seed=seed, masking=masking, folder=folder,
+        progress=not quiet,
+    )  # fmt: skip
 
 
 @app.command("eval")
@@ -123,6 +124,7 @@ def evaluate(
     n: Count = 1000,
     seed: Seed = 0,
     source: Sources = None,
+    masking: Annotated[bool, typer.Option(help="Give the verdict on gradient masking, too.")] = True,
     resume: Annotated[Path | None, typer.Option(help="Folder that keeps finished cells.")] = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -130,7 +132,7 @@ def evaluate(
 ) -> None:
     """Attack a trained model with a battery; print the table and the verdict."""
     sizes = [_size(e) for e in eps or ["8/255"]]
-    report = _evaluate(run, data, path, sizes, battery, n, seed, source, resume, quiet)
+    report = _evaluate(run, data, path, sizes, battery, n, seed, source, resume, quiet, masking)
     if out is not None:
         report.to_json(out)
     typer.echo(json.dumps(report.to_dict()) if as_json else report.table())
@@ -159,7 +161,7 @@ def curve(
     if points < 1:
         raise ValueError(f"points={points} given; expected at least one size")
     sizes = [_size(most) * (k + 1) / points for k in range(points)]
-    report = _evaluate(run, data, path, sizes, battery, n, seed, source, None, quiet)
+    report = _evaluate(run, data, path, sizes, battery, n, seed, source, None, quiet, False)
     out.parent.mkdir(parents=True, exist_ok=True)
     curves(report).figure.savefig(out, dpi=120)
     report.to_json(out.with_suffix(".json"))
