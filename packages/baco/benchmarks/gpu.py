@@ -1,6 +1,6 @@
 """Rows that need a GPU: the paper's training of compressed tables, other logs by the short recipe, and speed.
 
-    python packages/baco/benchmarks/gpu.py [--minutes N] [--only TEXT] [--out FOLDER] [--speed]
+    python packages/baco/benchmarks/gpu.py [--minutes N] [--only TEXT ...] [--recipe NAME] [--out FOLDER] [--speed]
     python packages/baco/benchmarks/gpu.py --merge FOLDER ... [--out FOLDER]
 
 A queue of cells as in ``reproduce.py``, into ``reproduce-gpu.json``. A training that the clock ends is measured at its
@@ -22,7 +22,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 import numpy as np
 import torch
-from cells import DIM, Cell, codebook, load, run
+from cells import DIM, RECIPES, Cell, codebook, load, run
 from common import data_file, interleaved, middle, spread
 from recall import summarise
 from torch import nn
@@ -31,6 +31,8 @@ from baco.torch import CompressedEmbedding, LightGCN, TrainConfig, Trainer, comp
 from results import Results
 from results import load as read
 
+#: What results say they come from: the folders and limits of a run change nothing of them.
+COMMAND = "python packages/baco/benchmarks/gpu.py"
 CORE = ("BACO", "full", "modulo", "graphhash", "BACO, one code", "BACO, paper weights")
 WHERE = " on a GPU"
 
@@ -167,7 +169,8 @@ def gpu() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end trainings after so long")
-    parser.add_argument("--only", default="", help="cells whose name contains this")
+    parser.add_argument("--only", nargs="+", default=[""], help="cells whose name contains one of these")
+    parser.add_argument("--recipe", choices=RECIPES, help="cells of this recipe; default: both")
     parser.add_argument("--out", type=Path, help="folder of the results, instead of the package's")
     parser.add_argument("--speed", action="store_true", help="measure steps too")
     parser.add_argument("--merge", type=Path, nargs="+", help="folders whose cells to take over, and stop")
@@ -178,14 +181,16 @@ def main() -> None:
         sys.exit("these rows need a GPU: run this where torch sees one")
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
+    common: dict[str, Any] = {"threads": 1, "variant": "gpu", "gpu": gpu(), "folder": options.out}
     if options.speed:
-        steps = Results("baco", "speed", threads=1, variant="gpu", gpu=gpu(), folder=options.out)
+        steps = Results("baco", "speed", command=f"{COMMAND} --speed", **common)
         speed(steps)
         steps.write()
-    out = Results("baco", "reproduce", threads=1, resume=True, variant="gpu", gpu=gpu(), folder=options.out)
+    out = Results("baco", "reproduce", resume=True, command=COMMAND, **common)
     if options.merge:
         return merge(out, options.merge)
-    train(out, [cell for cell in queue() if options.only in str(cell)], options.minutes)
+    cells = [cell for cell in queue() if any(text in str(cell) for text in options.only)]
+    train(out, [cell for cell in cells if options.recipe in (None, cell.recipe)], options.minutes)
 
 
 if __name__ == "__main__":

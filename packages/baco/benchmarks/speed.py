@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+from attempts import PARTS as ATTEMPTS
 from beyond import PARTS as BEYOND
 from common import REPEATS, data_file, gowalla, interleaved, middle, rows_of, spread
 
@@ -363,6 +364,7 @@ PARTS = {
     "scale": part_scale,
     "start": part_start,
     **BEYOND,
+    **ATTEMPTS,
 }
 
 
