@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 import fusion_study as study
+import fusion_table
 
-from results import Results, load
+from results import Results
 from slr_cma import CMANet, PairedSign, TrainConfig, predict, train
 from slr_cma.diagnostics import TemporalReport, audit_generator, temporal_report
 from slr_cma.synth import order_chain
 
+RESULTS = Path(__file__).parent / "results"
 PARTS = ("signs", "ceilings", "chains", "fusion")
 
 
@@ -37,9 +39,11 @@ def fusion(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     shard, shards = (int(x) for x in options.shard.split("/"))
     variant = "fusion" if shards == 1 else f"fusion-{shard}-of-{shards}"
-    out = fusion_results(variant, options.folder)
+    command = "python packages/slr-cma/benchmarks/reproduce.py --part fusion"
+    folder = options.folder or RESULTS
+    out = Results("slr-cma", "reproduce", threads=1, resume=True, variant=variant, folder=folder, command=command)
     for name, seed in study.queue()[shard::shards]:
-        if out.has_cell(_cell(name), seed):
+        if out.has_cell(fusion_table.cell(name), seed):
             continue
         start = time.perf_counter()
         if start - began > 60 * options.minutes:
@@ -51,70 +55,11 @@ def fusion(options: argparse.Namespace) -> None:
             print(f"{name}, seed {seed}: {type(error).__name__}: {error}", flush=True)
             continue
         seconds = time.perf_counter() - start
-        out.add_cell(_cell(name), seed, values, seconds=seconds)
+        out.add_cell(fusion_table.cell(name), seed, values, seconds=seconds)
         told = ", ".join(f"{each} {values[each]:.3f}" for each in study.SETS if each in values)
         print(f"{name}, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
-    if shards == 1:
-        fusion_rows(out)
-        out.write()
-
-
-def fusion_results(variant: str, folder: Path | None) -> Results:
-    command = "python packages/slr-cma/benchmarks/reproduce.py --part fusion"
-    return Results("slr-cma", "reproduce", threads=1, resume=True, variant=variant, folder=folder, command=command)
-
-
-def merge(folder: Path) -> None:
-    """All shards in ``folder`` into one file with the table; on the machine that ran them."""
-    out = fusion_results("fusion", folder)
-    for path in sorted(folder.glob("reproduce-fusion-*-of-*.json")):
-        for cell in load(path).get("cells", []):
-            if not out.has_cell(cell["cell"], cell["seed"]):
-                out.add_cell(cell["cell"], cell["seed"], cell["values"], seconds=cell["seconds"])
-    fusion_rows(out)
-    out.write()
-
-
-def fusion_rows(out: Results) -> None:
-    """A row per variant and test set, with its margins over its rivals on the seeds that both have."""
-    stored = load(out.path).get("cells", []) if out.path.exists() else []
-    cells = {
-        name: {each["seed"]: each["values"] for each in stored if each["cell"] == _cell(name)}
-        for name in study.VARIANTS
-    }
-    for name, done in cells.items():
-        for which in study.SETS:
-            values = {seed: 100 * each[which] for seed, each in done.items() if which in each}
-            if not values:
-                continue
-            notes = []
-            for rival in study.RIVALS[name]:
-                both = sorted(values.keys() & cells[rival].keys())
-                if rival == name or not both:
-                    continue
-                sides = [[study.right(cells[n][s][f"{which}, right"]) for s in both] for n in (name, rival)]
-                gap, low, high, each = study.margin(*sides)
-                per_seed = " ".join(f"{g:+.1f}" for g in each)
-                notes.append(f"against {rival} {gap:+.1f} [{low:+.1f}, {high:+.1f}] points (seeds: {per_seed})")
-            easy = name == "easy, concat"
-            mean = statistics.mean(values.values())
-            out.add(
-                name=f"{name}, {which}",
-                metric="test accuracy, %",
-                ours=mean,
-                target=">= 98" if easy else None,
-                met=mean >= 98 if easy else None,
-                n=len(values),
-                spread=statistics.stdev(values.values()) if len(values) > 1 else None,
-                note="; ".join(notes),
-                table="core" if name in study.CORE else "attempts",
-            )
-
-
-def _cell(name: str) -> str:
-    variant = study.VARIANTS[name]
-    world = study.WORLDS[variant.world].fingerprint
-    return f"{study.VERSION}, {world}, {variant.epochs} epochs, {name}"
+    if shards == 1 and out.path.exists():
+        fusion_table.merge(folder)
 
 
 def rows_of(out: Results, name: str, report: TemporalReport, table: str, note: str = "") -> None:
@@ -251,7 +196,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="fusion: cpu or cuda")
     options = parser.parse_args()
     if options.merge:
-        merge(options.folder or Path(__file__).parent / "results")
+        fusion_table.merge(options.folder or RESULTS)
         return
     parts = [options.part] if options.part else list(PARTS)
     quick = {"signs": signs, "ceilings": ceilings, "chains": chains}
