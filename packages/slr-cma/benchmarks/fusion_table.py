@@ -81,6 +81,38 @@ def _rows(out: Results, cells: list[dict[str, Any]]) -> None:
                 continue
             for which in study.SETS:
                 _margin(out, name, rival, which, [(done[name][s], done[rival][s]) for s in both])
+    _claim(out, done)
+
+
+def _claim(out: Results, done: dict[str, dict[int, dict[str, Any]]]) -> None:
+    """The best design across modalities, as the validation set has it, against self-attention trained alike."""
+    most = max(len(done[name]) for name in ACROSS)
+    gains = {}
+    for name in (name for name in ACROSS if len(done[name]) == most):
+        rival = "balanced, self" if name.startswith("balanced") else "self"
+        both = sorted(done[name].keys() & done[rival].keys())
+        if both:
+            gap = [done[name][s]["validation"] - done[rival][s]["validation"] for s in both]
+            gains[name] = (statistics.mean(gap), [(done[name][s], done[rival][s]) for s in both])
+    if not gains:
+        return
+    best = max(gains, key=lambda name: gains[name][0])
+    gap, low, high, each = margins("mixed", gains[best][1])
+    out.add(
+        name="best allocation across modalities against self, mixed",
+        metric="points",
+        ours=gap,
+        n=len(each),
+        spread=float(np.std(each, ddof=1)) if len(each) > 1 else None,
+        note=f"{best}, the best of {len(gains)} on validation; 95 % [{low:+.1f}, {high:+.1f}]",
+        table="claim",
+    )
+
+
+def margins(which: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[float, float, float, list[float]]:
+    """:func:`fusion_study.margin` of the two cells of each seed."""
+    ours, theirs = ([study.right(each[f"{which}, right"]) for each in side] for side in zip(*pairs, strict=True))
+    return study.margin(ours, theirs)
 
 
 def _margin(
