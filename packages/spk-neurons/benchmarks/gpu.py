@@ -65,6 +65,11 @@ def run(backend: str, device: str, dtype: torch.dtype, shapes: str, spikes: Any,
     return {"s": s.detach().cpu().double(), **{k: v.grad.cpu().double() for k, v in leaves.items()}}
 
 
+def distances(found: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, float]:
+    """Relative errors of the gradients, by the norm of each."""
+    return {k: float((found[k] - exact[k]).norm() / exact[k].norm().clamp(min=1e-30)) for k in exact if k != "s"}
+
+
 def agreement(out: Results) -> None:
     """A row per precision: cases that agree of all; a case that does not is printed."""
     for dtype in (torch.float32, torch.float64):
@@ -82,14 +87,12 @@ def agreement(out: Results) -> None:
                     same = run("reference", "cpu", dtype, shapes, spikes, **options)
                     exact = run("reference", "cpu", torch.float64, shapes, spikes, **options)
                     wrong = int((ours["s"] != same["s"]).sum())
-                    errors = {
-                        k: float((ours[k] - exact[k]).norm() / exact[k].norm().clamp(min=1e-30))
-                        for k in exact
-                        if k != "s"
-                    }
+                    errors, theirs = distances(ours, exact), distances(same, exact)
                     if torch.equal(same["s"], exact["s"]):
                         worst = max(worst, *errors.values())
-                        fine = not wrong and max(errors.values()) < TOLERANCE[dtype]
+                        # a sum over thousands of neurons that nearly cancels is inexact in the reference too
+                        allowed = {k: max(TOLERANCE[dtype], 2 * theirs[k]) for k in errors}
+                        fine = not wrong and all(errors[k] < allowed[k] for k in errors)
                     else:  # another spike train in float64: its gradients are of another problem
                         fine = not wrong
                 except Exception:  # a case that fails is a row's finding, the others go on
@@ -101,7 +104,8 @@ def agreement(out: Results) -> None:
         out.add(
             table="agreement", name=f"triton on a GPU equals the reference, {str(dtype).removeprefix('torch.')}",
             metric="cases", unit=None, ours=good, reference=total, target=f"{total} of {total}", met=good == total, n=1,
-            note=f"spikes equal bit for bit; gradients within {TOLERANCE[dtype]:g} of float64, worst {worst:.1e}; "
+            note=f"spikes equal bit for bit; gradients within {TOLERANCE[dtype]:g} of float64, or twice the error of the "
+            f"reference in the same precision where that is larger (sums that cancel), worst {worst:.1e}; "
             "3 resets x 2 detachments x 3 shapes of the parameters x 8 surrogates",
         )  # fmt: skip
         print(f"{dtype}: {good} of {total} agree, worst gradient {worst:.1e}", flush=True)
@@ -150,6 +154,31 @@ def speed(out: Results) -> None:
         out.write()
 
 
+def attempts(out: Results) -> None:
+    """Neurons a program: more give wider loads and fewer programs."""
+    from spk_neurons._kernels import gpu as kernels
+
+    steps, n = SIZES[1]
+    x = torch.rand(steps, n, device="cuda").mul_(2).requires_grad_()
+    upstream = torch.randn(steps, n, device="cuda")
+    chosen = kernels.BLOCK
+
+    def step() -> None:
+        x.grad = None
+        F.lif(x, decay=0.5, gain=0.5, reset="hard", backend="triton").backward(upstream)
+
+    times = {}
+    for block in (128, 256, 512, 1024, 2048):
+        kernels.BLOCK = block
+        times[block] = timed(step)
+        print(f"block {block}: {times[block]:.3f} ms", flush=True)
+    kernels.BLOCK = chosen
+    for block, time_ in times.items():
+        out.add(table="attempts", name=f"{block} neurons a program", metric="forward + backward", unit="ms", ours=time_,
+                peer=(f"{chosen} neurons a program, what runs", times[chosen]), ratio=times[chosen] / time_, n=REPEATS,
+                note=f"T={steps}, N={n:,}")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="folder of the results file")
@@ -160,7 +189,7 @@ def main() -> None:
     out = Results("spk-neurons", "speed", threads=1, variant="gpu", resume=True, gpu=torch.cuda.get_device_name(),
                   command="python packages/spk-neurons/benchmarks/gpu.py", folder=given.out)  # fmt: skip
     start = time.monotonic()
-    for part in (speed, agreement):
+    for part in (speed, attempts, agreement):
         if time.monotonic() - start > 60 * given.minutes:
             print(f"left out: {part.__name__}")
             continue

@@ -30,7 +30,7 @@ def test_interpreted_kernels_pass_the_harness() -> None:
 
 
 FLAGS = ("STRICT", "NOISY", "GIVEN", "KEEP_S", "KEEP_H", "KEEP_V", "BITS", "DETACH", "GH", "GV", "SHIFT", "STATS",
-         "DECAY", "GAIN", "BIAS", "THETA", "LEVEL")  # fmt: skip
+         "DECAY", "GAIN", "BIAS", "THETA", "LEVEL", "VD", "VG", "VB", "VT", "VL")  # fmt: skip
 INTS = ("steps", "n", "end", "quad_end", "channels", "inner", "sd", "sg", "sb", "st", "sl")
 
 

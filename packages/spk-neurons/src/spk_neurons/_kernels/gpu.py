@@ -60,7 +60,8 @@ def _derivative(u, KIND: tl.constexpr, A: tl.constexpr, G: tl.constexpr):
 def _forward(
     x, v0, decay, gain, bias, theta, level, noise, given, s, v_last, h_out, v_out, code, steps, n, sd, sg, sb, st, sl,
     RESET: tl.constexpr, STRICT: tl.constexpr, NOISY: tl.constexpr, GIVEN: tl.constexpr, KEEP_S: tl.constexpr,
-    KEEP_H: tl.constexpr, KEEP_V: tl.constexpr, BITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK_: tl.constexpr,
+    KEEP_H: tl.constexpr, KEEP_V: tl.constexpr, BITS: tl.constexpr, WIDTH: tl.constexpr, VD: tl.constexpr,
+    VG: tl.constexpr, VB: tl.constexpr, VT: tl.constexpr, VL: tl.constexpr, BLOCK_: tl.constexpr,
 ):  # fmt: skip
     # offsets are added up, in 64 bits: t * n would overflow 32 bits on large inputs
     j = tl.program_id(0).to(tl.int64) * BLOCK_ + tl.arange(0, BLOCK_)
@@ -69,12 +70,23 @@ def _forward(
     jd, jg, jb, jt, jl = j, j, j, j, j
     v = tl.load(v0 + j, mask=ok, other=0.0)
     byte = tl.zeros([BLOCK_], dtype=tl.int32)
+    # a parameter that does not vary in time is read once: read in every step, five of them cost more than x does
+    d = tl.load(decay + jd, mask=ok, other=0.0)
+    g = tl.load(gain + jg, mask=ok, other=0.0)
+    b = tl.load(bias + jb, mask=ok, other=0.0)
+    th = tl.load(theta + jt, mask=ok, other=0.0)
+    lv = tl.load(level + jl, mask=ok, other=0.0)
     for t in range(steps):
-        d = tl.load(decay + jd, mask=ok, other=0.0)
-        g = tl.load(gain + jg, mask=ok, other=0.0)
-        b = tl.load(bias + jb, mask=ok, other=0.0)
-        th = tl.load(theta + jt, mask=ok, other=0.0)
-        lv = tl.load(level + jl, mask=ok, other=0.0)
+        if VD:
+            d = tl.load(decay + jd, mask=ok, other=0.0)
+        if VG:
+            g = tl.load(gain + jg, mask=ok, other=0.0)
+        if VB:
+            b = tl.load(bias + jb, mask=ok, other=0.0)
+        if VT:
+            th = tl.load(theta + jt, mask=ok, other=0.0)
+        if VL:
+            lv = tl.load(level + jl, mask=ok, other=0.0)
         h = (d * v + g * tl.load(x + at, mask=ok, other=0.0)) + b
         if GIVEN:
             fired = tl.load(given + at, mask=ok, other=0.0) > 0
@@ -120,7 +132,8 @@ def _backward(
     KIND: tl.constexpr, A: tl.constexpr, G: tl.constexpr, RESET: tl.constexpr, DETACH: tl.constexpr,
     STRICT: tl.constexpr, GH: tl.constexpr, GV: tl.constexpr, SHIFT: tl.constexpr, GIVEN: tl.constexpr,
     STATS: tl.constexpr, DECAY: tl.constexpr, GAIN: tl.constexpr, BIAS: tl.constexpr, THETA: tl.constexpr,
-    LEVEL: tl.constexpr, BLOCK_: tl.constexpr,
+    LEVEL: tl.constexpr, VD: tl.constexpr, VG: tl.constexpr, VB: tl.constexpr, VT: tl.constexpr, VL: tl.constexpr,
+    BLOCK_: tl.constexpr,
 ):  # fmt: skip
     j = tl.program_id(0).to(tl.int64) * BLOCK_ + tl.arange(0, BLOCK_)
     ok = j < n
@@ -138,14 +151,23 @@ def _backward(
     if GIVEN:
         fired = tl.load(given + at, mask=ok, other=0.0) > 0
     sum_d, sum_g, sum_b, sum_t, sum_l = carry * 0, carry * 0, carry * 0, carry * 0, carry * 0
+    d = tl.load(decay + jd, mask=ok, other=0.0)
+    g = tl.load(gain + jg, mask=ok, other=0.0)
     for i in range(steps):
         # the step before: its potential, and with it v[t-1]
         first = i == steps - 1
         # one comparison: an "and" of a block and a scalar is no mask in every release of the interpreter
         earlier = j < tl.where(i < steps - 1, n, 0)
         h_ = tl.load(h_in + at - n, mask=earlier, other=0.0)
-        th_ = tl.load(theta + jt - st, mask=earlier, other=0.0)
-        lv_ = tl.load(level + jl - sl, mask=earlier, other=0.0)
+        th_, lv_ = th, lv
+        if VT:
+            th_ = tl.load(theta + jt - st, mask=earlier, other=0.0)
+        if VL:
+            lv_ = tl.load(level + jl - sl, mask=earlier, other=0.0)
+        if VD:
+            d = tl.load(decay + jd, mask=ok, other=0.0)
+        if VG:
+            g = tl.load(gain + jg, mask=ok, other=0.0)
         fired_ = h_ > th_ if STRICT else h_ >= th_
         if GIVEN:
             fired_ = tl.load(given + at - n, mask=earlier, other=0.0) > 0
@@ -165,16 +187,16 @@ def _backward(
         e = _derivative(u, KIND, A, G) * q
         if THETA:
             sum_t -= e
-            tl.store(g_theta + jt, sum_t, mask=ok)
-            if st > 0:
+            if VT:
+                tl.store(g_theta + jt, sum_t, mask=ok)
                 sum_t = carry * 0
         if LEVEL:
             if RESET == HARD:
                 sum_l += tl.where(fired, carry, 0.0).to(carry.dtype)
             if RESET == SOFT:
                 sum_l -= tl.where(fired, carry, 0.0).to(carry.dtype)
-            tl.store(g_level + jl, sum_l, mask=ok)
-            if sl > 0:
+            if VL:
+                tl.store(g_level + jl, sum_l, mask=ok)
                 sum_l = carry * 0
         e += keep
         if GH:
@@ -188,21 +210,21 @@ def _backward(
             if RESET == SOFT:
                 before = tl.where(fired_, h_ - lv_, h_)
             sum_d += e * tl.where(first, start, before)
-            tl.store(g_decay + jd, sum_d, mask=ok)
-            if sd > 0:
+            if VD:
+                tl.store(g_decay + jd, sum_d, mask=ok)
                 sum_d = carry * 0
         if GAIN:
             sum_g += e * tl.load(x + at, mask=ok, other=0.0)
-            tl.store(g_gain + jg, sum_g, mask=ok)
-            if sg > 0:
+            if VG:
+                tl.store(g_gain + jg, sum_g, mask=ok)
                 sum_g = carry * 0
         if BIAS:
             sum_b += e
-            tl.store(g_bias + jb, sum_b, mask=ok)
-            if sb > 0:
+            if VB:
+                tl.store(g_bias + jb, sum_b, mask=ok)
                 sum_b = carry * 0
-        tl.store(gx + at, tl.load(gain + jg, mask=ok, other=0.0) * e, mask=ok)
-        carry = tl.load(decay + jd, mask=ok, other=0.0) * e
+        tl.store(gx + at, g * e, mask=ok)
+        carry = d * e
         h, th, lv, fired = h_, th_, lv_, fired_
         at -= n
         channel -= channels
@@ -211,29 +233,45 @@ def _backward(
         jb -= sb
         jt -= st
         jl -= sl
+    if DECAY and not VD:
+        tl.store(g_decay + j, sum_d, mask=ok)
+    if GAIN and not VG:
+        tl.store(g_gain + j, sum_g, mask=ok)
+    if BIAS and not VB:
+        tl.store(g_bias + j, sum_b, mask=ok)
+    if THETA and not VT:
+        tl.store(g_theta + j, sum_t, mask=ok)
+    if LEVEL and not VL:
+        tl.store(g_level + j, sum_l, mask=ok)
     tl.store(gv0 + j, carry, mask=ok)
 
 
 @triton.jit
 def _backward_bits(
     code, gs, g_last, decay, gain, gx, gv0, steps, n, end, quad_end, sd, sg,
-    RESET: tl.constexpr, WIDTH: tl.constexpr, BLOCK_: tl.constexpr,
+    RESET: tl.constexpr, WIDTH: tl.constexpr, VD: tl.constexpr, VG: tl.constexpr, BLOCK_: tl.constexpr,
 ):  # fmt: skip
     j = tl.program_id(0).to(tl.int64) * BLOCK_ + tl.arange(0, BLOCK_)
     ok = j < n
     at, quad = j + end, j + quad_end
     jd, jg = j + tl.where(sd > 0, end, 0), j + tl.where(sg > 0, end, 0)
     carry = tl.load(g_last + j, mask=ok, other=0.0)
+    d = tl.load(decay + jd, mask=ok, other=0.0)
+    g = tl.load(gain + jg, mask=ok, other=0.0)
     for i in range(steps):
         t = steps - 1 - i
+        if VD:
+            d = tl.load(decay + jd, mask=ok, other=0.0)
+        if VG:
+            g = tl.load(gain + jg, mask=ok, other=0.0)
         two = (tl.load(code + quad, mask=ok, other=0).to(tl.int32) >> (2 * (t % 4))) & 3
         e = tl.where((two & 1) > 0, tl.load(gs + at, mask=ok, other=0.0) / WIDTH, 0.0).to(carry.dtype)
         if RESET == HARD:
             e += tl.where((two & 2) > 0, 0.0, carry).to(carry.dtype)
         else:
             e += carry
-        tl.store(gx + at, tl.load(gain + jg, mask=ok, other=0.0) * e, mask=ok)
-        carry = tl.load(decay + jd, mask=ok, other=0.0) * e
+        tl.store(gx + at, g * e, mask=ok)
+        carry = d * e
         quad -= tl.where(t % 4 == 0, n, 0)
         at -= n
         jd -= sd
@@ -253,6 +291,11 @@ def _all_rows(params: Params, n: int) -> tuple[list[Tensor], list[int]]:
     return [rows for rows, _ in pairs], [stride for _, stride in pairs]
 
 
+def _varying(strides: list[int]) -> dict[str, bool]:
+    """Which of the five parameters change from step to step, as the kernels' flags."""
+    return {flag: stride > 0 for flag, stride in zip(("VD", "VG", "VB", "VT", "VL"), strides, strict=True)}
+
+
 def _walk(
     x: Tensor, v0: Tensor, params: Params, rule: Rule, noise: Tensor | None, given: Tensor | None, *,
     keep_s: bool, keep_h: bool, keep_v: bool, bits: bool,
@@ -270,7 +313,7 @@ def _walk(
             # a pointer must point somewhere, also where nothing is written
             s if keep_s else last, last, h if keep_h else last, v if keep_v else last, code if bits else last,
             steps, n, *strides, RESET=rule.reset, STRICT=rule.strict, NOISY=noise is not None, GIVEN=given is not None,
-            KEEP_S=keep_s, KEEP_H=keep_h, KEEP_V=keep_v, BITS=bits, WIDTH=rule.p0, BLOCK_=BLOCK,
+            KEEP_S=keep_s, KEEP_H=keep_h, KEEP_V=keep_v, BITS=bits, WIDTH=rule.p0, **_varying(strides), BLOCK_=BLOCK,
             enable_fp_fusion=False,
         )  # fmt: skip
     return s, last, h, v, code
@@ -328,7 +371,8 @@ def backward(a: Adjoint, params: Params, rule: Rule) -> tuple[Tensor, Tensor, li
     if a.code is not None:
         _backward_bits[grid](
             a.code, gs, g_last, rows[0], rows[1], gx, gv0, steps, n, (steps - 1) * n, (steps - 1) // 4 * n,
-            strides[0], strides[1], RESET=rule.reset, WIDTH=rule.p0, BLOCK_=BLOCK, enable_fp_fusion=False,
+            strides[0], strides[1], RESET=rule.reset, WIDTH=rule.p0, VD=strides[0] > 0, VG=strides[1] > 0, BLOCK_=BLOCK,
+            enable_fp_fusion=False,
         )  # fmt: skip
         return gx, gv0, grads
     h = a.x.contiguous()
@@ -347,6 +391,6 @@ def backward(a: Adjoint, params: Params, rule: Rule) -> tuple[Tensor, Tensor, li
         *strides, KIND=rule.kind, A=rule.p0, G=rule.p1, RESET=rule.reset, DETACH=rule.detach, STRICT=rule.strict,
         GH=a.gh is not None, GV=a.gv is not None, SHIFT=a.shift is not None, GIVEN=a.spikes is not None,
         STATS=a.stat_a is not None, DECAY=a.need[0], GAIN=a.need[1], BIAS=a.need[2], THETA=a.need[3],
-        LEVEL=a.need[4], BLOCK_=BLOCK, enable_fp_fusion=False,
+        LEVEL=a.need[4], **_varying(strides), BLOCK_=BLOCK, enable_fp_fusion=False,
     )  # fmt: skip
     return gx, gv0, grads
