@@ -138,7 +138,7 @@ class Rendered:
         """Read what save wrote. Args: options: see Rendered. Raises: DecodeError: no such file of ours."""
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
                 held = {name: file[name] for name in file.files}
             ends = np.cumsum(held["number"])
             parts = {
