@@ -104,8 +104,8 @@ def agreement(out: Results) -> None:
         out.add(
             table="agreement", name=f"triton on a GPU equals the reference, {str(dtype).removeprefix('torch.')}",
             metric="cases", unit=None, ours=good, reference=total, target=f"{total} of {total}", met=good == total, n=1,
-            note=f"spikes equal bit for bit; gradients within {TOLERANCE[dtype]:g} of float64, or twice the error of the "
-            f"reference in the same precision where that is larger (sums that cancel), worst {worst:.1e}; "
+            note=f"spikes equal bit for bit; gradients within {TOLERANCE[dtype]:g} of float64, or twice the error of "
+            f"the reference in the same precision where that is larger (sums that cancel), worst {worst:.1e}; "
             "3 resets x 2 detachments x 3 shapes of the parameters x 8 surrogates",
         )  # fmt: skip
         print(f"{dtype}: {good} of {total} agree, worst gradient {worst:.1e}", flush=True)
