@@ -23,7 +23,6 @@ import scipy.sparse as sp
 from common import interleaved, middle, spread
 
 from baco import BACO, BipartiteGraph, Codebook
-from baco.datasets import GENERATOR_VERSION, make_coclusters
 from results import Results
 
 LIGHT = "import sys, json, time, hashlib\nimport numpy as np\nfrom baco import BACO, BipartiteGraph\n"
@@ -34,17 +33,6 @@ def scratch() -> Path:
     folder = Path(os.environ.get("BACO_SCRATCH") or tempfile.mkdtemp(prefix="baco-bench-"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def planted(folder: Path, n_users: int, n_items: int, n_clusters: int, degree: float) -> tuple[Path, str]:
-    """Folder of a generated graph, made unless it is there, and what names it in a note."""
-    path = folder / f"planted-{GENERATOR_VERSION}-{n_users}-{n_items}-{n_clusters}-{degree:g}"
-    name = path.with_suffix(".txt")
-    if not name.exists():
-        made = make_coclusters(n_users, n_items, n_clusters, mean_degree=degree, random_state=0)
-        made.graph.save(path)
-        name.write_text(f"planted v{GENERATOR_VERSION} {made.digest}")
-    return path, name.read_text()
 
 
 def large(folder: Path, n_users: int = 5_000_000, n_items: int = 2_000_000, degree: int = 20) -> tuple[Path, str]:
@@ -229,8 +217,7 @@ def log_of_integers(folder: Path) -> tuple[Path, int]:
 
     log = folder / "log.csv"
     if not log.exists():
-        path, _ = planted(folder, 1_000_000, 400_000, 1_600, 21)
-        graph = BipartiteGraph.open(path)
+        graph = BipartiteGraph.open(large(folder, 1_000_000, 400_000)[0])
         users = np.repeat(np.arange(graph.n_users, dtype=np.int32), np.diff(graph.user_ptr))
         order = np.random.default_rng(0).permutation(users.size)
         columns = {"user_id": users[order], "item_id": np.asarray(graph.user_items)[order]}
