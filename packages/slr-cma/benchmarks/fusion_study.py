@@ -98,12 +98,18 @@ RIVALS = dict.fromkeys(VARIANTS, ("concat", "self")) | {
 }  # fmt: skip
 
 
-def queue(seeds: int = 5) -> list[tuple[str, int]]:
-    """All cells, the core table first, each time seed by seed."""
-    once = ("concat, twice as long", "self, twice as long")
-    rest = [name for name in VARIANTS if name not in CORE]
-    cells = [(name, seed) for seed in range(seeds) for name in CORE]
-    return cells + [(name, seed) for seed in range(seeds) for name in rest if seed < 2 or name not in once]
+#: not part of the comparison: run last
+LAST = (
+    "events", "frames", "balanced, events", "balanced, frames", "self, time alone", "self, space alone",
+    "concat, twice as long", "self, twice as long",
+)  # fmt: skip
+
+
+def queue() -> list[tuple[str, int]]:
+    """All cells: the core table first, then the attempts, each seed by seed, then what explains them."""
+    attempted = [name for name in VARIANTS if name not in (*CORE, *LAST)]
+    parts = ((CORE, 5), (attempted, 5), (LAST, 2))
+    return [(name, seed) for names, seeds in parts for seed in range(seeds) for name in names]
 
 
 def struck(
