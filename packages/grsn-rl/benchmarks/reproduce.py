@@ -37,16 +37,25 @@ MORE = (
     (0, 1, 2, 3, 4),
 )
 RETURN, ENERGY = "median greedy return", "energy per step, whole agent"
-# what is tried for every memory of a task; the rest are PPO's defaults
+# three tries for each memory of a task; the rest are PPO's defaults. "gain" scales the start of a spiking memory's gates
+SPIKING = ("lif", "grsn", "grsn-notap")
 USUAL: tuple[dict[str, float], ...] = ({"lr": 1e-3}, {"lr": 2e-3}, {"lr": 4e-3})
+USUAL_SPIKING: tuple[dict[str, float], ...] = (
+    {"lr": 1e-3, "gain": 2},
+    {"lr": 1e-3, "gain": 8},
+    {"lr": 3e-3, "gain": 8},
+)
 PENDULUM: tuple[dict[str, float], ...] = (
     {"lr": 1e-3, "gamma": 0.9, "epochs": 8}, {"lr": 3e-3, "gamma": 0.9, "epochs": 8},
     {"lr": 1e-3, "gamma": 0.95, "epochs": 8},
 )  # fmt: skip
 
 
-def tries(task: str) -> tuple[dict[str, float], ...]:
-    return PENDULUM if task.startswith("Pendulum") else USUAL
+def tries(task: str, memory: str) -> tuple[dict[str, float], ...]:
+    """The short list of settings that are tried on the tuning seed."""
+    if task.startswith("Pendulum"):
+        return tuple({**one, "gain": 8} for one in PENDULUM) if memory in SPIKING else PENDULUM
+    return USUAL_SPIKING if memory in SPIKING else USUAL
 
 
 def told(settings: dict[str, float]) -> str:
@@ -64,14 +73,16 @@ class Cell(NamedTuple):
     @property
     def label(self) -> str:
         name = f"{self.task}, {self.memory}"
-        return name if self.attempt is None else f"{name}, try {told(tries(self.task)[self.attempt])}"
+        return name if self.attempt is None else f"{name}, try {told(tries(self.task, self.memory)[self.attempt])}"
 
 
 def train(task: str, memory: str, settings: dict[str, float], seed: int) -> tuple[dict[str, float], float]:
     """One run: what it was worth in the end, and its seconds of CPU."""
     torch.set_num_threads(1)
     begin = time.process_time()
-    agent = Agent.create(task, "ppo", memory, seed, anneal_steps=STEPS, **settings)
+    rest: dict[str, Any] = dict(settings)
+    options = {"gain": rest.pop("gain")} if "gain" in rest else {}
+    agent = Agent.create(task, "ppo", memory, seed, memory_options=options, anneal_steps=STEPS, **rest)
     agent.learn(STEPS, progress=False)
     result = evaluate(agent, episodes=100)
     values = {
@@ -89,15 +100,15 @@ def queue(more: bool) -> list[Cell]:
     """The core table's cells first; in each table the search before what needs it."""
     cells: list[Cell] = []
     for tasks, memories, seeds in (CORE, MORE)[: 1 + more]:
-        cells += [Cell(t, m, k, TUNING_SEED) for t in tasks for k in range(len(tries(t))) for m in memories]
+        cells += [Cell(t, m, k, TUNING_SEED) for t in tasks for k in range(3) for m in memories]
         cells += [Cell(t, m, None, seed) for t in tasks for seed in seeds for m in memories]
     return list(dict.fromkeys(cells))
 
 
 def chosen(out: Results, task: str, memory: str) -> dict[str, float] | None:
     """The settings of the best training return on the tuning seed; None while some are missing."""
-    scores = [out.values(Cell(task, memory, k, TUNING_SEED).label, "train_return") for k in range(len(tries(task)))]
-    return tries(task)[scores.index(max(scores))] if all(scores) else None
+    scores = [out.values(Cell(task, memory, k, TUNING_SEED).label, "train_return") for k in range(3)]
+    return tries(task, memory)[scores.index(max(scores))] if all(scores) else None
 
 
 def difference(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
@@ -113,7 +124,7 @@ def difference(ours: list[float], theirs: list[float]) -> tuple[float, float, fl
 
 
 def tuning_rows(out: Results, task: str, memory: str) -> None:
-    for k, settings in enumerate(tries(task)):
+    for k, settings in enumerate(tries(task, memory)):
         name = Cell(task, memory, k, TUNING_SEED).label
         for tried, worth in zip(out.values(name, "train_return"), out.values(name, "return"), strict=True):
             out.add(
@@ -197,7 +208,7 @@ def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bo
                 if len(running) >= workers or time.monotonic() - begun > 60 * minutes:
                     break
                 best = chosen(out, cell.task, cell.memory)
-                settings = best if cell.attempt is None else tries(cell.task)[cell.attempt]
+                settings = best if cell.attempt is None else tries(cell.task, cell.memory)[cell.attempt]
                 if settings is not None:
                     waiting.remove(cell)
                     running[pool.submit(train, cell.task, cell.memory, settings, cell.seed)] = cell
@@ -207,10 +218,10 @@ def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bo
                 cell = running.pop(future)
                 try:
                     values, seconds = future.result()
+                    out.add_cell(cell.label, cell.seed, values, seconds=seconds)
                 except Exception:
                     print(f"{cell.label}, seed {cell.seed} failed:\n{traceback.format_exc()}", flush=True)
                     continue
-                out.add_cell(cell.label, cell.seed, values, seconds=seconds)
                 rows(out, more)
                 print(f"{cell.label}, seed {cell.seed}: {told(values)} ({seconds:.0f} s)", flush=True)
 
