@@ -91,30 +91,57 @@ def _cover(kind: float, a: float, b: float, u: float, v: float) -> Any:
     return min(max(0.5 - d, 0.0), 1.0)
 
 
+@njit(cache=True, nogil=True)
+def _bounds(objects: Any) -> Any:
+    """[n, 4]: 1 / half width, 1 / half height, and bounds between which only the exact distance tells the cover.
+
+    For an ellipse of k^2 = (u / a)^2 + (v / b)^2 the distance to the edge is at least |k - 1| min(a, b); for a diamond
+    of k = |u| / a + |v| / b it is |k - 1| a b / sqrt(a^2 + b^2). Beyond half a pixel, and a little for rounding, a
+    pixel is covered wholly or not at all. A rectangle's distance costs nothing: it has no bounds.
+    """
+    out = np.empty((objects.shape[0], 4))
+    for i in range(objects.shape[0]):
+        kind, a, b = objects[i, 0], objects[i, 1], objects[i, 2]
+        out[i, 0], out[i, 1] = 1.0 / a, 1.0 / b
+        out[i, 2], out[i, 3] = -1.0, np.inf
+        near = 0.5001 / (min(a, b) if kind == ELLIPSE else a * b / math.sqrt(a * a + b * b))
+        if kind != RECTANGLE:
+            power = 2 if kind == ELLIPSE else 1
+            out[i, 3] = (1.0 + near) ** power
+            if near < 1.0:
+                out[i, 2] = (1.0 - near) ** power
+    return out
+
+
 @njit(inline="always")
-def _look(x: float, y: float, t: float, objects: Any, poses: Any, ground: Any) -> Any:
+def _look(x: float, y: float, t: float, objects: Any, bounds: Any, poses: Any, ground: Any) -> Any:
     """Log intensity at a point: background, then the objects from back to front.
 
     objects: [n, 14]: kind, half width, half height, x, y, vx, vy, ax, ay, angle, spin, level, texture, frequency.
-    poses: [n, 4]: x, y, cos, sin at t. ground: level, texture, frequency x, frequency y, vx, vy.
+    bounds: of the objects. poses: [n, 4]: x, y, cos, sin at t. ground: level, texture, frequency x and y, vx, vy.
+    Numbers are taken one by one: a row of an array as an array of its own is counted in and out at every pixel.
     """
     gx, gy = x - ground[4] * t, y - ground[5] * t
     value = ground[0]
     if ground[1] != 0.0:
         value += ground[1] * _wave(ground[2] * gx) * _wave(ground[3] * gy)
     for i in range(objects.shape[0]):
-        o = objects[i]
         dx, dy = x - poses[i, 0], y - poses[i, 1]
-        reach = o[1] + o[2] + 1.0
+        reach = objects[i, 1] + objects[i, 2] + 1.0
         if abs(dx) > reach or abs(dy) > reach:
             continue
         u = dx * poses[i, 2] + dy * poses[i, 3]
         v = dy * poses[i, 2] - dx * poses[i, 3]
-        c = _cover(o[0], o[1], o[2], u, v)
+        kind = objects[i, 0]
+        p, q = abs(u) * bounds[i, 0], abs(v) * bounds[i, 1]
+        k = p * p + q * q if kind == ELLIPSE else p + q
+        if k >= bounds[i, 3]:
+            continue
+        c = 1.0 if k <= bounds[i, 2] else _cover(kind, objects[i, 1], objects[i, 2], u, v)
         if c > 0.0:
-            level = o[11]
-            if o[12] != 0.0:
-                level += o[12] * _wave(o[13] * u) * _wave(o[13] * v)
+            level = objects[i, 11]
+            if objects[i, 12] != 0.0:
+                level += objects[i, 12] * _wave(objects[i, 13] * u) * _wave(objects[i, 13] * v)
             value += c * (level - value)
     return value
 
@@ -131,11 +158,11 @@ def _pose(objects: Any, t: float, poses: Any) -> None:
 def image(objects: Any, ground: Any, t: float, width: int, height: int) -> Any:
     """Log intensity [H, W] at t seconds."""
     out = np.empty((height, width))
-    poses = np.empty((objects.shape[0], 4))
+    bounds, poses = _bounds(objects), np.empty((objects.shape[0], 4))
     _pose(objects, t, poses)
     for row in range(height):
         for column in range(width):
-            out[row, column] = _look(column + 0.5, row + 0.5, t, objects, poses, ground)
+            out[row, column] = _look(column + 0.5, row + 0.5, t, objects, bounds, poses, ground)
     return out
 
 
@@ -175,7 +202,7 @@ def scene(
     n_objects = objects.shape[0]
     room = t.size
     n = 0
-    now_poses = np.empty((n_objects, 4))
+    bounds, now_poses = _bounds(objects), np.empty((n_objects, 4))
     drawn = np.zeros(n_objects)
     ground_drawn = 0.0
     last = image(objects, ground, 0.0, width, height).reshape(-1)
@@ -220,7 +247,7 @@ def scene(
             for row in range(y0, y1):
                 for column in range(x0, x1):
                     j = row * width + column
-                    value = _look(column + 0.5, row + 0.5, now, objects, now_poses, ground)
+                    value = _look(column + 0.5, row + 0.5, now, objects, bounds, now_poses, ground)
                     if lowpass > 0.0:
                         value = last[j] + (value - last[j]) * (1.0 - math.exp(-lowpass * (now - seen[j])))
                     if value != last[j]:
