@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--model", default="vgg11")
     parser.add_argument("--images", type=int, default=20000, help="training images")
     parser.add_argument("--test", type=int, default=500, help="test images attacked")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=100, help="of the adapted attacks")
     parser.add_argument("--queries", type=int, default=1000, help="of Square")
