@@ -113,7 +113,7 @@ def two_logs(draw):
 
 
 @given(two_logs(), st.sampled_from(["paper", ("degree", "uniform")]), st.floats(0.2, 5))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_growth_keeps_rows_and_untouched_codes_and_never_lowers_the_objective(logs, weights, gamma):
     before, after = logs
     model = BACO(gamma=gamma, weights=weights, max_sweeps=8).fit(before)

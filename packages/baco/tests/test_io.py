@@ -91,7 +91,7 @@ def test_without_a_header_columns_are_positions(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.from_regex(r"\A([0-9]{1,16}(\.[0-9]{0,9})?|\.[0-9]{1,9})(e-?[0-9])?\Z"), min_size=1, max_size=20))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_weights_are_read_as_python_reads_them(texts: list[str]) -> None:
     stops = np.cumsum([len(text) for text in texts])
     column = WeightColumn()
@@ -140,7 +140,7 @@ def test_any_text_comes_back_exactly(
 SIMPLE = st.text(st.characters(categories=("L", "N", "S"), exclude_characters='",'), min_size=1, max_size=70)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.integers(-999, 10**7), SIMPLE, st.decimals(0, 10**6, allow_nan=False), st.booleans()),

@@ -54,7 +54,11 @@ def test_sweeps_on_real_logs(case, real_graph):
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "resolution", "sweeps"),
-    [("beauty", 1.0, 5), ("gowalla", 33.9, 1), pytest.param("gowalla", 33.9, 5, marks=pytest.mark.slow)],
+    [
+        ("beauty", 1.0, 2),
+        pytest.param("beauty", 1.0, 5, marks=pytest.mark.slow),
+        pytest.param("gowalla", 33.9, 5, marks=pytest.mark.slow),
+    ],
 )
 def test_real_logs_by_the_slow_reference(name, resolution, sweeps, real_graph):
     """The pure-Python loops, which share no code with the kernels, give the same labels."""

@@ -32,7 +32,7 @@ def inside_of(matrix, labels):
 
 
 @given(partitions(), st.floats(0, 5))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_degree_weights_are_barber_modularity(drawn, gamma):
     """Against the formula; test_properties.py compares with networkx and scikit-network."""
     matrix, labels = drawn
@@ -42,7 +42,7 @@ def test_degree_weights_are_barber_modularity(drawn, gamma):
 
 
 @given(partitions(), st.floats(0.01, 3))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_weights_of_one_are_the_bipartite_potts_model_of_leidenalg(drawn, gamma):
     igraph, leidenalg = pytest.importorskip("igraph"), pytest.importorskip("leidenalg")
     matrix, labels = drawn
@@ -60,7 +60,7 @@ def test_weights_of_one_are_the_bipartite_potts_model_of_leidenalg(drawn, gamma)
 
 
 @given(partitions())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_without_gamma_it_is_label_propagation(drawn):
     matrix, labels = drawn
     assert objective(matrix, labels, 0.0) == inside_of(matrix, labels)
@@ -82,7 +82,7 @@ def even_halves(n):
 
 
 @given(st.integers(0, 999), st.floats(0, 3))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_even_volumes_make_it_the_two_cuts(seed, gamma):
     """Over all even splits: F differs from either cut by a constant and a factor, so the best is the same."""
     networkx = pytest.importorskip("networkx")
@@ -108,7 +108,7 @@ def test_even_volumes_make_it_the_two_cuts(seed, gamma):
 
 
 @given(st.integers(0, 999), st.floats(0.05, 2), st.sampled_from([DEGREES, ("uniform", "uniform"), "paper"]))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_the_best_partition_has_most_inside_at_its_balance(seed, gamma, weights):
     """The Lagrangian view, over every partition of a tiny graph into at most three co-clusters."""
     rng = np.random.default_rng(seed)

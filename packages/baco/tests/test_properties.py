@@ -43,6 +43,7 @@ def edges_of(graph):
 
 
 @given(graphs(), st.floats(0, 50), st.integers(1, 6), st.booleans(), st.sampled_from([1, 3]))
+@settings(max_examples=40)
 def test_kernels_equal_the_reference(graph, resolution, sweeps, stay, n_jobs):
     scale = resolution / graph.total_weight
     users, items, history = reference.alternating_sweeps(
@@ -61,6 +62,7 @@ def test_kernels_equal_the_reference(graph, resolution, sweeps, stay, n_jobs):
 
 
 @given(graphs(), st.floats(0, 30), st.integers(1, 4), st.integers(1, 3))
+@settings(max_examples=40)
 def test_further_labels_equal_the_reference(graph, resolution, sweeps, count):
     from baco._solver.problem import Problem
 
@@ -82,6 +84,7 @@ def test_further_labels_equal_the_reference(graph, resolution, sweeps, count):
 
 
 @given(graphs())
+@settings(max_examples=40)
 def test_singletons_score_exactly_zero(graph):
     labels = (np.arange(graph.n_users), graph.n_users + np.arange(graph.n_items))
     for weights in ("paper", ("degree", "degree"), ("uniform", "sqrt")):
@@ -89,6 +92,7 @@ def test_singletons_score_exactly_zero(graph):
 
 
 @given(graphs(), st.floats(0, 50), st.sampled_from(SCHEMES), st.sampled_from(SCHEMES))
+@settings(max_examples=40)
 def test_objective_never_falls_and_is_that_of_the_labels(graph, gamma, of_users, of_items):
     weights = (of_users, of_items)
     model = BACO(gamma=gamma, weights=weights, max_sweeps=20, secondary=None).fit(graph)
@@ -101,6 +105,7 @@ def test_objective_never_falls_and_is_that_of_the_labels(graph, gamma, of_users,
 
 
 @given(graphs(), st.floats(0, 20))
+@settings(max_examples=40)
 def test_sweeps_end_when_nothing_moves(graph, resolution):
     model = BACO(gamma=resolution, weights=("degree", "degree"), max_sweeps=500).fit(graph)
     assert model.history_[-1]["moves"] == 0
@@ -108,6 +113,7 @@ def test_sweeps_end_when_nothing_moves(graph, resolution):
 
 
 @given(graphs(), st.floats(0, 50), st.sampled_from(["paper", ("sqrt", "log")]))
+@settings(max_examples=40)
 def test_labels_do_not_depend_on_threads(graph, gamma, weights):
     from baco._solver import blocks
 
@@ -125,6 +131,7 @@ def test_labels_do_not_depend_on_threads(graph, gamma, weights):
 
 
 @given(graphs(isolated=False), st.randoms(use_true_random=False), st.floats(0.1, 20))
+@settings(max_examples=40)
 def test_renaming_nodes_gives_the_same_partition(graph, random, resolution):
     """Without ties: random real weights make those improbable, but at 1 every node is indifferent to a label
     that holds the whole other side (its weight there equals what it must pay)."""
@@ -143,6 +150,7 @@ def test_renaming_nodes_gives_the_same_partition(graph, random, resolution):
 
 
 @given(graphs(), st.floats(0, 10), st.sampled_from([2.0, 0.5, 8.0]))
+@settings(max_examples=40)
 def test_scaling_the_weights_scales_the_objective(graph, resolution, factor):
     matrix = graph.to_scipy()
     weights = ("degree", "degree")
@@ -154,6 +162,7 @@ def test_scaling_the_weights_scales_the_objective(graph, resolution, factor):
 
 
 @given(graphs(isolated=False), st.floats(0, 5))
+@settings(max_examples=40)
 def test_no_cluster_spans_components(graph, resolution):
     model = BACO(gamma=resolution, weights=("degree", "degree"), max_sweeps=50, secondary=None).fit(graph)
     matrix = graph.to_scipy()
@@ -164,6 +173,7 @@ def test_no_cluster_spans_components(graph, resolution):
 
 
 @given(graphs(isolated=False))
+@settings(max_examples=40)
 def test_without_the_volume_term_labels_spread_until_nothing_gains(graph):
     """gamma = 0 is plain label propagation: at the fixed point no node has more edges into another label."""
     model = BACO(gamma=0, max_sweeps=500, secondary=None).fit(graph)
@@ -180,7 +190,7 @@ def test_without_the_volume_term_labels_spread_until_nothing_gains(graph):
     st.sampled_from(["alternating", "permutation", "degree"]),
     st.sampled_from(["paper", ("degree", "uniform")]),
 )
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_a_budget_is_never_exceeded_and_used_up(graph, rows, order, weights):
     model = BACO(rows=rows, order=order, weights=weights, random_state=0).fit(graph)
     codebook = model.codebook_
@@ -199,6 +209,7 @@ def test_a_budget_is_never_exceeded_and_used_up(graph, rows, order, weights):
 
 
 @given(graphs(isolated=False))
+@settings(max_examples=40)
 def test_ratio_one_is_the_identity(graph):
     codebook = BACO(ratio=1.0).fit(graph).codebook_
     assert np.array_equal(codebook.user_codes[:, 0], np.arange(graph.n_users))
@@ -207,6 +218,7 @@ def test_ratio_one_is_the_identity(graph):
 
 
 @given(graphs(), st.floats(0, 30))
+@settings(max_examples=40)
 def test_isolated_ids_share_one_row_a_side(graph, gamma):
     model = BACO(gamma=gamma).fit(graph)
     for labels, other, pointer in (
@@ -222,6 +234,7 @@ def test_isolated_ids_share_one_row_a_side(graph, gamma):
 
 
 @given(graphs(), st.floats(0, 30), st.booleans())
+@settings(max_examples=40)
 def test_codebook_survives_the_disk(graph, gamma, named):
     import tempfile
     from pathlib import Path
@@ -246,6 +259,7 @@ def test_codebook_survives_the_disk(graph, gamma, named):
 
 
 @given(graphs(most=8), st.floats(0, 3))
+@settings(max_examples=40)
 def test_modularity_equals_networkx(graph, resolution):
     """Edges directed from users to items make the directed modularity Barber's: out-degrees times in-degrees."""
     networkx = pytest.importorskip("networkx")
@@ -261,6 +275,7 @@ def test_modularity_equals_networkx(graph, resolution):
 
 
 @given(graphs(), st.floats(0, 3))
+@settings(max_examples=40)
 def test_modularity_equals_scikit_network(graph, resolution):
     clustering = pytest.importorskip("sknetwork.clustering")
     model = BACO(gamma=1.0, weights=("degree", "degree")).fit(graph)

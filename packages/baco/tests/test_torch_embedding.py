@@ -41,7 +41,7 @@ def dense(book):
 
 
 @given(codebooks(), st.booleans(), st.sampled_from([(), (4,), (2, 3), (0,), (1, 2, 1)]))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_values_and_gradients_equal_the_dense_product(book, sparse, shape):
     table = make(book, sparse=sparse)
     matrix = dense(book)
@@ -105,6 +105,14 @@ def test_gradcheck_of_the_full_table():
             return torch.func.functional_call(Full(table), {"table.weight": weight}, ())
 
         assert torch.autograd.gradcheck(full, table.weight.detach().clone().requires_grad_())
+
+
+def test_a_codebook_gives_both_tables():
+    book = Codebook(np.array([[0, 1], [2, -1]]), np.array([[0], [1], [0]]), 3, 2)
+    users, items = book.to_torch(8, sparse=True)
+    assert (users.num_embeddings, users.num_rows) == (book.n_users, book.n_user_rows)
+    assert (items.num_embeddings, items.num_rows) == (book.n_items, book.n_item_rows)
+    assert (items.embedding_dim, items.sparse) == (8, True)
 
 
 def test_a_row_gets_the_weighted_sum_of_its_members_gradients():

@@ -16,6 +16,7 @@ from ._ids import IdIndex, check_ids
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from .torch import CompressedEmbedding
 
 Array = np.ndarray[Any, Any]
 SCHEMA = 1
@@ -199,6 +200,16 @@ class Codebook:
         if Path(path).suffix != ".parquet":
             raise ValueError(f"expected a name that ends in .parquet, got {Path(path).name!r}")
         return write_codes(self, Path(path), side)
+
+    def to_torch(self, embedding_dim: int = 64, **options: Any) -> tuple[CompressedEmbedding, CompressedEmbedding]:
+        """Tables of users and items that train, in the places of two ``nn.Embedding``; needs ``baco[torch]``.
+
+        ``options`` as in `baco.torch.CompressedEmbedding`.
+        """
+        from .torch import CompressedEmbedding
+
+        users = CompressedEmbedding.from_codebook(self, "user", embedding_dim, **options)
+        return users, CompressedEmbedding.from_codebook(self, "item", embedding_dim, **options)
 
     def save(self, path: str | Path) -> Path:
         """Write an npz file without pickles; the file appears whole or not at all. Returns its path."""

@@ -30,10 +30,7 @@ def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
 def compressed_tables(codebook: Codebook, embedding_dim: int, *, init_std: float = 1.0, **options: Any) -> Tables:
     """User and item table of a codebook, rows drawn from N(0, init_std); ``options`` as `CompressedEmbedding`."""
     options.setdefault("init", partial(nn.init.normal_, std=init_std))
-    return (
-        CompressedEmbedding.from_codebook(codebook, "user", embedding_dim, **options),
-        CompressedEmbedding.from_codebook(codebook, "item", embedding_dim, **options),
-    )
+    return codebook.to_torch(embedding_dim, **options)
 
 
 def full_tables(n_users: int, n_items: int, embedding_dim: int, *, init_std: float = 1.0, **options: Any) -> Tables:
