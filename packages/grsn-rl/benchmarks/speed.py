@@ -2,8 +2,8 @@
 
     python packages/grsn-rl/benchmarks/speed.py [--only cells|agents] [--rounds N]
 
-One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the same cell written as a
-Python loop of tensor operations with autograd; sb3-contrib's RecurrentPPO at equal settings and sizes, on the same
+One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the cell as the published code computes it, two linear
+layers and a dozen tensor operations a step, recorded by autograd; sb3-contrib's RecurrentPPO at equal settings and sizes, on the same
 vectorised NumPy environment through an adapter, its LSTM shared by policy and value as ours is.
 """
 
@@ -26,34 +26,62 @@ from torch import Tensor, nn
 from grsn_rl import GRSN, Agent
 from grsn_rl._bench import compare_cells
 from grsn_rl.envs import make
+from spk_neurons import ATan
+from spk_neurons.scan import spike
 from results import Results
 
 warnings.simplefilter("ignore")
 SIZES = ((64, 32, 48, 128), (64, 64, 48, 128), (64, 32, 64, 256))
 SETTINGS = {"horizon": 32, "epochs": 4, "minibatches": 4, "lr": 1e-3, "hidden": 64}
 ENVS = 64
+LOOP = "published cell, a loop with autograd"
 
 
 class Loop(nn.Module):
-    """One step at a time, every operation recorded by autograd, as the published code computes its cell."""
+    """The cell as the published code computes it: two linear layers, gates, charge, fire, reset, a step at a time.
 
-    def __init__(self, twin: GRSN) -> None:
+    Written anew from the method's equations; constant leak, as published. Autograd records every operation.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
-        twin.backend = "reference"
-        self.twin = twin
+        self.forget, self.enter = nn.Linear(inputs, hidden), nn.Linear(inputs, hidden)
+        self.law = ATan(2.0)
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        result: tuple[Tensor, Tensor] = self.twin(x, state)
-        return result
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        v = c = x.new_zeros(x.shape[1], self.forget.out_features)
+        rows = []
+        for now in x:
+            f, i = torch.sigmoid(self.forget(now)), torch.relu(self.enter(now))
+            c = f * c + (1 - f) * i
+            v = v + (c - v) / 2
+            o = spike(v - 1.0, self.law)
+            v = v - o
+            rows.append(o)
+        return torch.stack(rows), c
+
+
+def same_cell() -> None:
+    """The peer is the same cell: with equal weights it fires the same spikes."""
+    torch.manual_seed(0)
+    loop, ours, x = Loop(8, 32), GRSN(8, 32), torch.randn(20, 4, 8)
+    with torch.no_grad():
+        ours.weight_ih_l0.copy_(torch.cat([loop.forget.weight, 4 * loop.enter.weight]))
+        loop.enter.weight.mul_(4)
+        ours.bias_ih_l0.copy_(torch.cat([loop.forget.bias, loop.enter.bias]))
+        spikes = ours(x)[0]
+        if not (torch.equal(spikes, loop(x)[0]) and 0.05 < spikes.mean() < 0.95):
+            raise RuntimeError("the published cell's loop does not compute what GRSN does")
 
 
 def cells(out: Results, rounds: int) -> None:
+    same_cell()
     for steps, batch, inputs, hidden in SIZES:
-        loop = {"step-by-step loop with autograd": Loop(GRSN(inputs, hidden))}
+        loop = {LOOP: Loop(inputs, hidden)}
         rows = {row["name"]: row for row in compare_cells(steps, batch, inputs, hidden, rounds, loop)}
         size = f"T={steps}, B={batch}, I={inputs}, H={hidden}"
         ours = rows["GRSN"]
-        for peer, target in (("nn.GRU", 3.0), ("nn.LSTM", 2.0), ("step-by-step loop with autograd", 5.0)):
+        for peer, target in (("nn.GRU", 3.0), ("nn.LSTM", 2.0), (LOOP, 5.0)):
             ratio = rows[peer]["sequence_ms"] / ours["sequence_ms"]
             main = peer == "nn.GRU" and (steps, batch, hidden) == (64, 32, 128)
             out.add(
@@ -165,7 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     command = "python packages/grsn-rl/benchmarks/speed.py"
-    out = Results("grsn-rl", "speed", threads=1, resume=True, command=command)
+    out = Results("grsn-rl", "speed", threads=1, resume=args.only is not None, command=command)
     if args.only != "agents":
         cells(out, args.rounds)
     if args.only != "cells":

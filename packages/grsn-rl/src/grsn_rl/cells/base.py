@@ -187,21 +187,11 @@ class SpikingMemory(nn.Module):
             # a membrane in half precision loses its spikes
             with torch.autocast(x.device.type, enabled=False):
                 out, state = self._layers(x, state, keep)
-        elif len(x) == 1 and self._acts(x):
-            out, state = self._act(x, state, keep)
         else:
             out, state = self._layers(x, state, keep)
         if single:
             return out[:, 0], state[:, 0]
         return (out.transpose(0, 1) if self.batch_first else out), state
-
-    def _acts(self, x: Tensor) -> bool:
-        """Whether ``_act`` can take this one step."""
-        return False
-
-    def _act(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One step without gradient, [1, B, I]: the same kernel with the least around it."""
-        raise NotImplementedError
 
     def _layers(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
         steps, k = x.shape[0], self.substeps

@@ -112,14 +112,33 @@ class GRSN(SpikingMemory):
         for layer in range(self.num_layers if self.bias else 0):
             self._get("bias_hh" if self.gate == "spike" else "bias_ih", layer)[: self.hidden_size] = self.forget_bias
 
-    def _acts(self, x: Tensor) -> bool:
-        usual = self.gate == "input" and self.readout == "spike" and self.num_layers == self.substeps == 1
-        return usual and not torch.is_grad_enabled() and self.backend in ("auto", "numba") and plain(x)
+    def forward(self, x: Tensor, state: Tensor | None = None, *, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`SpikingMemory.forward`; one acting step takes a short way to the same kernel."""
+        if state is not None and not torch.is_grad_enabled() and self._acts(x, state, keep):
+            own = self._parameters
+            z = nn.functional.linear(x[0], own["weight_ih_l0"], own.get("bias_ih_l0"))  # type: ignore[arg-type]
+            return one_step(self._cell(), z, state, self.decay(), keep, self.threshold, self.alpha)
+        return super().forward(x, state, keep=keep)
 
-    def _act(self, x: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        own = self._parameters
-        z = nn.functional.linear(x[0], own["weight_ih_l0"], own.get("bias_ih_l0"))  # type: ignore[arg-type]
-        return one_step(self._cell(), z, state, self.decay(), keep, self.threshold, self.alpha)
+    def _acts(self, x: Tensor, state: Tensor, keep: Tensor | None) -> bool:
+        """Whether this is one step of the usual cell on plain tensors that fit; what does not fit is told elsewhere."""
+        return (
+            self.gate == "input"
+            and self.readout == "spike"
+            and self.num_layers == self.substeps == 1
+            and self.backend in ("auto", "numba")
+            and not self.batch_first
+            and isinstance(x, Tensor)
+            and isinstance(state, Tensor)
+            and x.dim() == state.dim() == 3
+            and plain(x)
+            and x.dtype == state.dtype == self._get("decay_logit", 0).dtype
+            and x.shape == (1, state.shape[1], self.input_size)
+            and state.shape == (1, x.shape[1], 3 * self.hidden_size)
+            and state.device == x.device
+            and (keep is None or (keep.shape == x.shape[:2] and keep.device == x.device))
+            and not torch.is_autocast_enabled(x.device.type)
+        )
 
     def _cell(self) -> Cell:
         make = _steps.driven if self._full or self.gate == "spike" else _steps.gated
