@@ -39,7 +39,10 @@ from tecos_lvm.datasets import load_onken, make_nonlinear_retina, make_retina
 SEEDS = (11, 12, 13)
 CORE = ("TeCoS", "LN softplus", "LN exp", "GLM", "CRNN", "TeCoS, no memory")
 MORE = ("TeCoS, deterministic", "TeCoS, standard prior", "CNN")
-STEPS = {"retina": 1200, "nonlinear": 1200}
+STEPS = 2400
+# a check of the queue itself: TECOS_SMOKE=1, with --out
+SMOKE = os.environ.get("TECOS_SMOKE") == "1"
+TINY = {"n_neurons": 3, "size": 10, "train_s": 16, "val_s": 3, "test_s": 17, "val_trials": 3, "test_trials": 6}
 WIDE: dict[str, dict[str, Any]] = {
     "retina": {},
     "nonlinear": {"feature_dim": 96, "hidden_dim": 96, "decoder_dim": 256},
@@ -49,19 +52,19 @@ WIDE: dict[str, dict[str, Any]] = {
 @lru_cache(maxsize=1)
 def data(generator: str, seed: int) -> Any:
     make = make_retina if generator == "retina" else make_nonlinear_retina
-    return make(seed=seed)
+    return make(seed=seed, **(TINY if SMOKE else {}))  # type: ignore[operator]
 
 
 def model(name: str, generator: str, train: Any, val: Any, seed: int) -> Any:
     if name.startswith("TeCoS"):
         torch.manual_seed(seed)
         options = dict(WIDE.get(generator, {}))
-        loss, steps = None, STEPS.get(generator, 1200)
+        loss, steps = None, 4 if SMOKE else STEPS
         if name.endswith("no memory"):
-            options["memory"], steps = "none", steps // 3
+            options["memory"], steps = "none", steps // 4
         elif name.endswith("deterministic"):
             options.update(hidden="lif", output="lif")
-            loss = TeCoSLoss(nll=0.0, mmd=1.0)
+            loss, steps = TeCoSLoss(nll=0.0, mmd=1.0), -(-steps // 3)
         elif name.endswith("standard prior"):
             options["prior"] = "standard"
         found = TeCoSLVM(TeCoSConfig(train.stimulus.shape[1:], train.n_neurons, train.dt_ms, **options))
@@ -93,7 +96,7 @@ def run(cell: tuple[str, str, int]) -> tuple[dict[str, float], float]:
     begin = time.perf_counter()
     generator, name, seed = cell
     if generator == "repeats":
-        return recordings.repeat_fit(name, seed), time.perf_counter() - begin
+        return recordings.repeat_fit(name, seed, **({"steps": 2} if SMOKE else {})), time.perf_counter() - begin
     retina = data(generator, seed)
     values = score(model(name, generator, retina.train, retina.val, seed), retina.train, retina.test)
     return values, time.perf_counter() - begin
@@ -122,8 +125,12 @@ def work(cells: list[tuple[str, str, int]], jobs: int, until: float) -> Iterator
             except Exception as problem:
                 yield cell, problem
         return
-    warm()
-    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+    # fresh processes: a forked one cannot use autograd once its parent has; one goes first and fills numba's cache
+    fresh = get_context("spawn")
+    first = fresh.Process(target=warm)
+    first.start()
+    first.join()
+    with ProcessPoolExecutor(jobs, mp_context=fresh) as pool:
         waiting = {pool.submit(run, cell): cell for cell in cells}
         try:
             for done in as_completed(waiting, timeout=None if until == float("inf") else until - time.monotonic()):
@@ -135,7 +142,7 @@ def work(cells: list[tuple[str, str, int]], jobs: int, until: float) -> Iterator
 
 
 def warm() -> None:
-    """Compile everything once, so that forked workers inherit it."""
+    """Compile everything once."""
     small = make_retina(n_neurons=2, size=6, train_s=20, val_s=3, test_s=3, val_trials=2, test_trials=4)
     make_nonlinear_retina(n_neurons=3, size=10, train_s=5, val_s=2, test_s=2, val_trials=2, test_trials=4)
     found = TeCoSLVM(TeCoSConfig((6, 6), 2, feature_dim=8, hidden_dim=8, decoder_dim=8))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from tecos_lvm import TeCoSConfig, TeCoSLVM, TrainConfig, evaluate, fit, metrics, plot
+from tecos_lvm import TeCoSConfig, TeCoSLVM, TrainConfig, fit, plot, write_report
 from tecos_lvm.datasets import make_retina
 
 
@@ -31,26 +31,25 @@ def main() -> None:
     model = TeCoSLVM(TeCoSConfig((10, 10), 6, feature_dim=32, hidden_dim=48))
     fit(model, retina.train, retina.val, config=TrainConfig(steps=150, weight_decay=1.0, checks=3))
     test = retina.test
-    scores = evaluate(model, test, retina.train.spikes.mean(axis=(0, 1)))
-    trials = model.generate(test.stimulus, 20)
-    print(metrics.SpikeReport(test.spikes, trials, test.dt_ms).table())
+    found = write_report(out / "report.html", model, test, retina.train.spikes.mean(axis=(0, 1)))
+    print(found.report.table())
     figure = Figure(figsize=(10, 7), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1)
-    plot.raster(test.spikes, trials, test.dt_ms, ax=top)
-    plot.psth(test.spikes, model.predict_p(test.stimulus), test.dt_ms, ax=middle)
-    plot.autocorrelogram(test.spikes, trials, test.dt_ms, ax=bottom)
+    plot.raster(test.spikes, found.trials, test.dt_ms, ax=top)
+    plot.psth(test.spikes, found.p, test.dt_ms, ax=middle)
+    plot.autocorrelogram(test.spikes, found.trials, test.dt_ms, ax=bottom)
     figure.savefig(out / "population.png", dpi=120)
     result = {
         "system": "TeCoS-LVM: spike trains from the stimulus",
         "ran": "6 generated cells, 2 min of movie, 150 steps",
-        "result": f"rate correlation {scores['cc']:.2f} of {scores['ceiling']:.2f}, "
-        f"{scores['bits_per_spike']:.2f} bits/spike",
+        "result": f"rate correlation {found.scores['cc']:.2f} of {found.scores['ceiling']:.2f}, "
+        f"{found.scores['bits_per_spike']:.2f} bits/spike",
         "seconds": round(time.perf_counter() - start, 1),
     }
     temporary = out / "result.json.tmp"
     temporary.write_text(json.dumps(result, indent=2) + "\n")
     temporary.replace(out / "result.json")
-    print(f"{result['result']}; {result['seconds']} s; figures and result.json are in {out}/")
+    print(f"{result['result']}; {result['seconds']} s; report.html, figures and result.json are in {out}/")
 
 
 if __name__ == "__main__":
