@@ -32,7 +32,7 @@ ROUNDS = 15
 
 
 def interleaved(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """CPU seconds per call of each, taking turns, after one warm-up; on one thread, other programs do not stretch them."""
+    """CPU seconds per call of each, taking turns, after one warm-up: on one thread, other programs add little."""
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
