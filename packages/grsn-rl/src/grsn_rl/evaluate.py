@@ -13,7 +13,7 @@ from grsn_rl.cells import SpikingMemory
 from grsn_rl.energy import Energy
 from grsn_rl.envs.vector import VecEnv
 from grsn_rl.statistics import bootstrap, mean_of
-from grsn_rl.teams.team import TeamEnv, TeamStep
+from grsn_rl.teams.team import TeamEnv
 
 if TYPE_CHECKING:
     from grsn_rl.agent import Agent
@@ -110,8 +110,8 @@ def evaluate(
             if count[i] < rounds:
                 returns.append(float(total[i]))
                 lengths.append(int(age[i]))
-                if isinstance(step, TeamStep) and step.won is not None:
-                    won.append(float(step.won[i]))
+                if (victory := getattr(step, "won", None)) is not None:
+                    won.append(float(victory[i]))
             count[i] += 1
             total[i], age[i] = 0.0, 0
         obs = step.obs

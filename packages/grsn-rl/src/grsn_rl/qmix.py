@@ -161,11 +161,12 @@ class QMIX(Algorithm):
     def choose(self, q: Tensor, available: NDArray[np.bool_], epsilon: float) -> NDArray[Any]:
         """Actions [N, K] among the available ones: the most valued, or with probability epsilon any."""
         shape = available.shape
-        best = np.where(available, q.numpy().reshape(shape), -np.inf).argmax(-1)
+        best: NDArray[Any] = np.where(available, q.numpy().reshape(shape), -np.inf).argmax(-1)
         if epsilon == 0:
             return best
         any_of = np.where(available, self.draws.random(shape), -1.0).argmax(-1)
-        return np.where(self.draws.random(shape[:2]) < epsilon, any_of, best)
+        mixed: NDArray[Any] = np.where(self.draws.random(shape[:2]) < epsilon, any_of, best)
+        return mixed
 
     def iterate(self) -> dict[str, float]:
         """Some steps in every environment and the updates that finished episodes pay for; numbers for the log."""
@@ -299,14 +300,15 @@ class QMIX(Algorithm):
 
         def values(net: TeamNet) -> Tensor:
             out, _ = net.remember(seen, previous, start, None)
-            return net.values(out).view(*allowed.shape)
+            each: Tensor = net.values(out).view(*allowed.shape)
+            return each
 
         q = values(self.net)
         team = self.mixer(q[:-1].gather(-1, action[:-1, ..., None])[..., 0], state[:-1])
         with torch.no_grad():
             target_net, target_mixer = self.target
             best = q.masked_fill(~allowed, -torch.inf).argmax(-1, keepdim=True)
-            later = values(target_net).gather(-1, best)[1:, ..., 0]  # type: ignore[arg-type]
+            later = values(target_net).gather(-1, best)[1:, ..., 0]
             follows = target_mixer(later, state[1:])
             wanted = traced(reward[:-1], terminated[:-1], follows, weight, c.gamma, c.trace)
         count = weight.sum().clamp_min(1.0)

@@ -116,7 +116,7 @@ class SAC(OffPolicy):
         count = now.mask.sum().clamp_min(1.0)
         entropy = -((now.mask * density[:-1].detach()).sum() / count).item()
         self.temperature_optimiser.zero_grad()
-        (self.temperature.log_alpha.exp() * (entropy - self.target_entropy)).backward()
+        (self.temperature.log_alpha.exp() * (entropy - self.target_entropy)).backward()  # type: ignore[no-untyped-call]
         self.temperature_optimiser.step()
         q = ((now.mask * values[0].detach()).sum() / count).item()
         return critic_loss, policy_loss, q, alpha, entropy

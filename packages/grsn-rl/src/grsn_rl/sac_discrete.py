@@ -96,7 +96,7 @@ class SACDiscrete(OffPolicy):
         expected = -(policy[:-1] * density[:-1]).detach().sum(-1)
         entropy = ((now.mask * expected).sum() / count).item()
         self.temperature_optimiser.zero_grad()
-        (self.temperature.log_alpha.exp() * (entropy - self.target_entropy)).backward()
+        (self.temperature.log_alpha.exp() * (entropy - self.target_entropy)).backward()  # type: ignore[no-untyped-call]
         self.temperature_optimiser.step()
         q = ((now.mask * values[0].detach()).sum() / count).item()
         return critic_loss, policy_loss, q, alpha, entropy

@@ -43,8 +43,9 @@ class TwinCritic(nn.Module):
         self.encoder = nn.Linear(obs_size + act_size, embed)
         self.memory = make_memory(memory, embed, hidden, layers, **(options or {}))
         self.shortcut = nn.Linear(obs_size + (act_size if outputs == 1 else 0), shortcut)
-        # both Q-functions at once: one product for the first layer, one batched product for each of the others
-        self.first = nn.Linear(hidden + shortcut, 2 * head)
+        # both Q-functions at once; the first layer in two parts, so that a gradient for the action alone stays small
+        self.first = nn.Linear(hidden, 2 * head)
+        self.first_now = nn.Linear(shortcut, 2 * head, bias=False)
         self.second = nn.Parameter(torch.empty(2, head, head))
         self.second_bias = nn.Parameter(torch.zeros(2, 1, head))
         self.last = nn.Parameter(torch.empty(2, head, outputs))
@@ -53,7 +54,7 @@ class TwinCritic(nn.Module):
             nn.init.orthogonal_(layer.weight, 2**0.5)
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.first.bias)
-        for matrix in (*self.first.weight.chunk(2), *self.second):
+        for matrix in (*self.first.weight.chunk(2), *self.first_now.weight.chunk(2), *self.second):
             nn.init.orthogonal_(matrix, 2**0.5)
         nn.init.uniform_(self.last, -(head**-0.5), head**-0.5)
 
@@ -71,8 +72,9 @@ class TwinCritic(nn.Module):
     def judge(self, out: Tensor, obs: Tensor, action: Tensor | None = None) -> Tensor:
         """Both values, [2, T, B, outputs], of the action [T, B, A] or, without one, of every action."""
         now = obs if action is None else torch.cat([obs, action], -1)
-        z = torch.cat([out, torch.relu(self.shortcut(now))], -1)
-        steps, batch, _ = z.shape
-        z = torch.relu(self.first(z)).view(steps * batch, 2, -1).transpose(0, 1)
-        z = torch.relu(torch.baddbmm(self.second_bias, z, self.second))
+        steps, batch, _ = now.shape
+        seen = self.shortcut(now).relu_().flatten(0, 1)
+        z = self.first(out.flatten(0, 1)).addmm_(seen, self.first_now.weight.t()).relu_()
+        z = z.view(steps * batch, 2, -1).transpose(0, 1)
+        z = torch.baddbmm(self.second_bias, z, self.second).relu_()
         return torch.baddbmm(self.last_bias, z, self.last).view(2, steps, batch, -1)

@@ -19,7 +19,7 @@ __all__ = ["fight", "look"]
 Array = np.ndarray[Any, Any]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _walk(place: Array, i: int, dx: float, dy: float, far: float) -> None:
     """Move unit i along (dx, dy) by at most ``far``, inside the field."""
     length = math.sqrt(dx * dx + dy * dy)
@@ -29,7 +29,7 @@ def _walk(place: Array, i: int, dx: float, dy: float, far: float) -> None:
         place[i, 1] = min(SIZE, max(0.0, place[i, 1] + share * dy))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def fight(
     action: Array,
     place: Array,
@@ -115,7 +115,7 @@ def fight(
             ended[n] = -1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def look(
     place: Array,
     health: Array,

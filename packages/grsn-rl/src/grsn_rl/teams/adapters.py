@@ -76,7 +76,7 @@ class _Listed(TeamEnv):
 
     def _usual(self) -> Bools:
         """[K, A]: what each agent's space has."""
-        return np.arange(self.actions)[None, :] < np.array(self._counts)[:, None]
+        return np.arange(max(self._counts))[None, :] < np.array(self._counts)[:, None]
 
     def reset(self, seed: int | None = None) -> Floats:
         self._age[:] = 0
@@ -84,7 +84,7 @@ class _Listed(TeamEnv):
         self.state, self.available = np.stack([s.state for s in seen]), np.stack([s.available for s in seen])
         return np.stack([s.obs for s in seen])
 
-    def step(self, action: NDArray[Any]) -> TeamStep:
+    def step(self, action: NDArray[Any]) -> TeamStep:  # type: ignore[override]
         action = np.asarray(action)
         check_available(self, self.available, action)
         self._age += 1

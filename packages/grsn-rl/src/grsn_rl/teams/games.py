@@ -42,7 +42,7 @@ class _Game(TeamEnv):
         self._place[:] = 0
         return self._see()
 
-    def step(self, action: NDArray[Any]) -> TeamStep:
+    def step(self, action: NDArray[Any]) -> TeamStep:  # type: ignore[override]
         action = np.asarray(action)
         check_available(self, self.available, action)
         self._place, reward, over = self._play(self._place, action)

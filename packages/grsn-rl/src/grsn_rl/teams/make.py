@@ -56,7 +56,7 @@ def make(name: str, num_envs: int = 1, **options: Any) -> TeamEnv:
 
 def _mpe(task: str, num_envs: int, *, limit: int = 25, reward: str = "mean") -> TeamEnv:
     try:
-        import mpe2  # noqa: F401  # type: ignore[import-untyped, unused-ignore]
+        import mpe2  # type: ignore[import-untyped, unused-ignore]  # noqa: F401
     except ImportError:
         raise ImportError(f"mpe:{task} needs MPE2; install it with `pip install grsn-rl[teams]`") from None
     try:
@@ -71,7 +71,7 @@ def _mpe(task: str, num_envs: int, *, limit: int = 25, reward: str = "mean") -> 
 def _foraging(task: str, num_envs: int, *, limit: int = 50, reward: str = "mean") -> TeamEnv:
     try:
         import gymnasium as gym
-        import lbforaging  # noqa: F401  # type: ignore[import-untyped, unused-ignore]
+        import lbforaging  # type: ignore[import-untyped, unused-ignore]  # noqa: F401
     except ImportError:
         raise ImportError(f"foraging:{task} needs lbforaging; install it with `pip install grsn-rl[teams]`") from None
     identity = task if task.startswith("Foraging") else f"Foraging-{task}"

@@ -128,7 +128,7 @@ class Skirmish(TeamEnv):
         obs, self.state, self.available = self._look()
         return obs
 
-    def step(self, action: NDArray[Any]) -> TeamStep:
+    def step(self, action: NDArray[Any]) -> TeamStep:  # type: ignore[override]
         from grsn_rl.teams._battle import fight
 
         action = np.asarray(action, np.int64)
