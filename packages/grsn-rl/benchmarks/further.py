@@ -143,13 +143,18 @@ def return_row(out: Results, task: Task, memory: str) -> None:
 def energy_row(out: Results, task: Task, memory: str) -> None:
     name = f"{task.name}, {memory}"
     ours, theirs = out.values(name, "nJ"), out.values(f"{task.name}, gru", "nJ")
-    if memory in ("gru", "none") or not (ours and theirs):
+    if memory in ("gru", "none"):
+        return
+    if not (ours and theirs):
+        note = "waits in the queue of benchmarks/further.py"
+        out.add(name=name, metric=ENERGY, unit="nJ", ours=None, n=0, table="further-energy", note=note)
         return
     ratio, spiking = median(ours) / median(theirs), memory == "grsn"
     out.add(
         name=name, metric=ENERGY, unit="nJ", ours=median(ours), peer=("gru", median(theirs)), ratio=ratio,
         target="<= 0.5" if spiking else None, met=ratio <= 0.5 if spiking else None, n=len(ours),
-        table="further-energy", note="4.6 pJ per MAC, 0.9 pJ per AC at the measured rate",
+        table="further-energy",
+        note="4.6 pJ per MAC, 0.9 pJ per AC at the measured rate",
     )  # fmt: skip
 
 

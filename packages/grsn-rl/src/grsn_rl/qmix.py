@@ -308,13 +308,13 @@ class QMIX(Algorithm):
         with torch.no_grad():
             target_net, target_mixer = self.target
             best = q.masked_fill(~allowed, -torch.inf).argmax(-1, keepdim=True)
-            later = values(target_net).gather(-1, best)[1:, ..., 0]
+            later = values(target_net).gather(-1, best)[1:, ..., 0]  # type: ignore[arg-type]
             follows = target_mixer(later, state[1:])
             wanted = traced(reward[:-1], terminated[:-1], follows, weight, c.gamma, c.trace)
         count = weight.sum().clamp_min(1.0)
         loss = (weight * (team - wanted).square()).sum() / count
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.trained, c.max_norm)
         self.optimiser.step()
         self.updates += 1
