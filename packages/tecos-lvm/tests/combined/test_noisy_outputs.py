@@ -39,10 +39,10 @@ def test_the_stated_probability_is_that_of_noisy_neurons() -> None:
     model = make("soft")
     with torch.no_grad():
         out = model(movie(), generator=torch.Generator().manual_seed(3))
-    u, p = out.u[0, 0].T, out.p_spike[0, 0].T  # [N, T]: each bin on its own, so that no reset comes between
+    u, p = out.potential[0, 0].T, out.p_spike[0, 0].T  # [N, T]: each bin on its own, so that no reset comes between
     draws, sigma = 4000, model.config.sigma
     current = u.reshape(1, -1).expand(draws, -1).contiguous()
-    noise = Gaussian(sigma, generator=torch.Generator().manual_seed(4))
-    fired = F.noisy_lif(current[None], noise=noise, decay=0.0, gain=1.0, reset="none")[0].mean((0, 1))
+    noise, g = Gaussian(sigma), torch.Generator().manual_seed(4)
+    fired = F.noisy_lif(current[None], noise=noise, generator=g, decay=0.0, gain=1.0, reset="none").mean((0, 1))
     error = (fired - p.reshape(-1)).abs() / (p * (1 - p) / draws).sqrt().reshape(-1).clamp(min=1e-3)
     assert error.max() < 5  # deviations of a binomial, over 300 bins
