@@ -156,6 +156,17 @@ def _parts() -> Any:
     return _Parts(0.5, "triangle", 1.0, "hard")
 
 
+@pytest.mark.parametrize("size", [(8, 6), (5, 7)])
+def test_pooling_equals_torch(size: tuple[int, int]) -> None:
+    from spk_regularize.models import _Halve
+
+    x = (torch.rand(3, 2, *size) < 0.4).float().requires_grad_()
+    g = torch.rand(3, 2, size[0] // 2, size[1] // 2)
+    ours, theirs = _Halve()(x), torch.nn.functional.avg_pool2d(x, 2)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(*(torch.autograd.grad((y * g).sum(), x)[0] for y in (ours, theirs)))
+
+
 def test_direct_coding_once_equals_every_step() -> None:
     model = small().eval()
     x = torch.rand(5, 1, 8, 8)
