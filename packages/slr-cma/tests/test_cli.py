@@ -52,6 +52,7 @@ def test_train_eval_robustness_info(cache: Path, tree: Path, tmp_path: Path) -> 
         "4",
         "--channels",
         "4,6",
+        "--augment",
         "--json",
     ]
     assert call(*words)["epochs"] == 1

@@ -142,6 +142,7 @@ def train(
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
     channels: Annotated[str, typer.Option(help="Channels of the stages.")] = "32,64,128,128",
     split: Annotated[str, typer.Option(help="Train and validate on this split's parts.")] = "subject",
+    augment: Annotated[bool, typer.Option("--augment", help="Shift, scale, thin and light the samples anew.")] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Mixed precision.")] = False,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -150,7 +151,7 @@ def train(
     """Train on a cache; resumes where it stopped. Under torchrun the processes share the work."""
     import torch
 
-    from slr_cma.data import CachedSigns, check_leakage
+    from slr_cma.data import Augmented, CachedSigns, check_leakage
     from slr_cma.engine.train import TrainConfig
     from slr_cma.engine.train import train as fit
     from slr_cma.models.net import CMANet
@@ -170,7 +171,10 @@ def train(
         attention={"allocate": allocate} if fusion == "cma" else {},
     )  # fmt: skip
     config = TrainConfig(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, amp=amp)
-    history = fit(net, training, validation, config, folder=out, classes=signs.classes, binning=signs.binning.to_dict())
+    history = fit(
+        net, Augmented(training, seed=seed) if augment else training, validation, config, folder=out,
+        classes=signs.classes, binning=signs.binning.to_dict(),
+    )  # fmt: skip
     _say({"run": str(out), "epochs": len(history.rows), **history.rows[-1], "best epoch": history.best_epoch}, as_json)
 
 

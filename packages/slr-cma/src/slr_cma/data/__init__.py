@@ -1,6 +1,7 @@
 """DVS-SLR and its like: reading, binning, splitting, caching."""
 
 from slr_cma.data.aedat4 import read_aedat4
+from slr_cma.data.augment import Augment, Augmented
 from slr_cma.data.binning import Binning, align_frames, bin_events, bin_events_reference
 from slr_cma.data.cache import CachedSigns, convert
 from slr_cma.data.dvs_slr import DVSSLR, bin_recording, read_recording, scan
@@ -14,6 +15,8 @@ __all__ = [
     "LIGHTS",
     "POSITIONS",
     "USERS",
+    "Augment",
+    "Augmented",
     "Binning",
     "CachedSigns",
     "Events",

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from slr_cma._arrays import ArrayDataset
 from slr_cma._files import atomic_write
 from slr_cma._sample import Batch, Sample, collate
 from slr_cma.engine.checkpoint import save_model
@@ -164,8 +163,9 @@ def train(
     """Train a network in place.
 
     Args:
-        data, validation: datasets of :class:`Sample`; an :class:`ArrayDataset` is quickest. The best epoch is
-            chosen on ``validation`` (without one: the last epoch); never pass test data here.
+        data, validation: datasets of :class:`Sample`; an ``ArrayDataset`` is quickest, an ``Augmented`` one changes
+            its samples every epoch. The best epoch is chosen on ``validation`` (without one: the last epoch); never
+            pass test data here.
         folder: where config.json, metrics.csv, checkpoints/last.pt (resume), checkpoints/best.safetensors and
             results.json go. resume: go on from checkpoints/last.pt where there is one with the same configuration.
         progress: a bar where stderr is a terminal. stop_after: leave after this epoch (as an interruption would).
@@ -235,8 +235,9 @@ def _epoch(
     ranks: int,
 ) -> tuple[float, float]:
     wrapped.train()
-    if isinstance(data, ArrayDataset):
-        data.set_epoch(epoch)
+    set_epoch = getattr(data, "set_epoch", None)
+    if callable(set_epoch):
+        set_epoch(epoch)
     share = max(2, config.batch_size // ranks)
     count = max(1, sum(len(part) >= 2 for part in torch.split(order, share)))
     kind = torch.device(config.device).type
