@@ -39,7 +39,8 @@ def to_number(name: str, value: Any, x: Tensor) -> Number:
 def to_tensor(value: Number, x: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value.to(x.device) if value.dim() == 0 else value
-    return torch.tensor(value, dtype=compute_dtype(x.dtype), device=x.device)
+    # filled on the device: a copy from the host would wait for it, and could not be recorded in a CUDA graph
+    return torch.full((), value, dtype=compute_dtype(x.dtype), device=x.device)
 
 
 def check_values(
