@@ -55,6 +55,7 @@ class Rendered:
         self.symmetric, self.seed, self.epoch = symmetric, seed, 0
         nothing = torch.empty(0)
         self._samples = [each._replace(counts=nothing) for each in samples]
+        self._targets = [each.targets for each in self._samples]
 
     @classmethod
     def of(cls, data: EventDetectionDataset, dtype: torch.dtype = torch.float32, **options: Any) -> Rendered:
@@ -94,7 +95,7 @@ class Rendered:
     def batch(self, index: Tensor) -> Batch:
         """The items ``index`` [B] as one Batch, on the counts' device; changed by a symmetry where that is set."""
         counts = self.counts[index.to(self.counts.device)].float()
-        targets = [self._samples[each].targets for each in index.tolist()]
+        targets = [self._targets[each] for each in index.tolist()]
         if not self.symmetric:
             return Batch(counts, targets)
         draw = np.random.default_rng([self.seed, self.epoch, int(index[0])]).integers(0, 2, 3)
@@ -103,7 +104,9 @@ class Rendered:
             counts = counts.flip(flips)
         if draw[2]:
             counts = counts.transpose(-1, -2).contiguous()
-        return Batch(counts, [Targets(_changed(boxes, self.sensor_size[0], draw), labels) for boxes, labels in targets])
+        moved = _changed(torch.cat([each.boxes for each in targets]), self.sensor_size[0], draw)
+        parts = moved.split([len(each.labels) for each in targets])
+        return Batch(counts, [Targets(box, each.labels) for box, each in zip(parts, targets, strict=True)])
 
     def to(self, device: torch.device | str) -> Rendered:
         """The same with the counts on a device."""

@@ -267,6 +267,11 @@ class _Average:
         self.decay, self.updates = decay, 0
         self.source = model
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        # one call for the statistics and one for the counters: hundreds of small ones would cost more than the step
+        self._buffers = []
+        for dtype in {each.dtype for each in model.buffers()}:
+            mine, theirs = ([b for b in net.buffers() if b.dtype == dtype] for net in (self.model, model))
+            self._buffers.append((mine, theirs))
 
     @torch.no_grad()
     def update(self) -> None:
@@ -274,8 +279,8 @@ class _Average:
         # young averages forget faster, so that the first steps do not weigh for long
         decay = self.decay * (1 - math.exp(-self.updates / 2000))
         torch._foreach_lerp_(list(self.model.parameters()), list(self.source.parameters()), 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), self.source.buffers(), strict=True):
-            mine.copy_(theirs)
+        for mine, theirs in self._buffers:
+            torch._foreach_copy_(mine, theirs)
 
     def state(self) -> dict[str, Any]:
         return {"updates": self.updates, "weights": self.model.state_dict()}

@@ -58,7 +58,9 @@ def detection_loss(predictions: Predictions, gt_boxes: Tensor, gt_labels: Tensor
         overlap = iou_loss(p.boxes, torch.where(matched[..., None], wanted, p.boxes.detach()))
         overlap = (overlap * weight).sum() / share
         labels = gt_labels.gather(1, found.target)
-        target = F.one_hot(labels.long(), p.classes.shape[-1]) * found.iou[..., None]
+        # not one_hot, which looks at the values on the host
+        kinds = torch.arange(p.classes.shape[-1], device=labels.device)
+        target = (labels[..., None] == kinds) * found.iou[..., None]
         classes = F.binary_cross_entropy_with_logits(p.classes, target, reduction="none")
         classes = (classes * weight[..., None]).sum() / share
     else:

@@ -249,35 +249,38 @@ def postprocess(
 def pad_targets(targets: Sequence[Targets | tuple[Tensor, Tensor]], num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """boxes [B, G, 4], labels [B, G], mask [B, G] out of B pairs, checked."""
     pairs = [Targets(torch.as_tensor(boxes), torch.as_tensor(labels)) for boxes, labels in targets]
-    most = max((len(each.labels) for each in pairs), default=0)
-    boxes = torch.zeros(len(pairs), most, 4)
-    labels = torch.zeros(len(pairs), most, dtype=torch.int64)
-    mask = torch.zeros(len(pairs), most, dtype=torch.bool)
-    for number, each in enumerate(pairs):
-        n = len(each.labels)
+    number = [each.labels.numel() for each in pairs]
+    for item, (each, n) in enumerate(zip(pairs, number, strict=True)):
         if each.boxes.numel() != 4 * n or (n and each.boxes.shape != (n, 4)) or each.labels.dim() != 1:
             raise ValueError(
-                f"target {number} has boxes {tuple(each.boxes.shape)} and labels {tuple(each.labels.shape)}; "
+                f"target {item} has boxes {tuple(each.boxes.shape)} and labels {tuple(each.labels.shape)}; "
                 "expected [N, 4] and [N]"
             )
-        if not n:
-            continue
-        box = each.boxes.float()
-        bad = ~(torch.isfinite(box).all(-1) & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1]))
-        if bad.any():
-            which = int(bad.nonzero()[0])
-            raise ValueError(
-                f"box {which} of target {number} is {box[which].tolist()}; expected finite corners with x2 > x1 and "
-                "y2 > y1: clean_boxes drops the others"
-            )
-        wrong = (each.labels < 0) | (each.labels >= num_classes)
-        if wrong.any():
-            which = int(wrong.nonzero()[0])
-            raise ValueError(
-                f"label {int(each.labels[which])} of target {number}; expected 0 to {num_classes - 1}: "
-                "drop the other classes, or make the detector with more"
-            )
-        boxes[number, :n], labels[number, :n], mask[number, :n] = box, each.labels, True
+    many = torch.tensor(number, dtype=torch.int64)
+    most = max(number, default=0)
+    boxes = torch.zeros(len(pairs), most, 4)
+    labels = torch.zeros(len(pairs), most, dtype=torch.int64)
+    mask = torch.arange(most) < many[:, None]
+    if not most:
+        return boxes, labels, mask
+    box = torch.cat([each.boxes.reshape(-1, 4).float().cpu() for each in pairs])
+    kind = torch.cat([each.labels.long().cpu() for each in pairs])
+    whose = torch.repeat_interleave(torch.arange(len(pairs)), many)
+    bad = ~(torch.isfinite(box).all(-1) & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1]))
+    if bad.any():
+        first = int(bad.nonzero()[0])
+        raise ValueError(
+            f"box {first - sum(number[: int(whose[first])])} of target {int(whose[first])} is {box[first].tolist()}; "
+            "expected finite corners with x2 > x1 and y2 > y1: clean_boxes drops the others"
+        )
+    wrong = (kind < 0) | (kind >= num_classes)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"label {int(kind[first])} of target {int(whose[first])}; expected 0 to {num_classes - 1}: "
+            "drop the other classes, or make the detector with more"
+        )
+    boxes[mask], labels[mask] = box, kind
     return boxes, labels, mask
 
 
