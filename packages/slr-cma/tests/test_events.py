@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slr_cma.data import Binning, Events, Recording, align_frames, bin_events, bin_events_reference
+from slr_cma.data import Binning, Events, Recording, align_frames, bin_events, bin_events_reference, bin_recording
 from slr_cma.data.binning import shrink_frames
 
 SIZE = (12, 16)
@@ -114,6 +114,19 @@ def test_counts_saturate_and_an_empty_stream_gives_zeros() -> None:
     ev = Events.from_arrays(np.arange(n), zeros, zeros, zeros, size=SIZE)
     assert bin_events(ev, np.array([0, n]))[0, 0, 0, 0] == 65535
     assert not bin_events(draw(0, 0), np.array([0, 10])).any()
+
+
+def test_one_event_and_recordings_shorter_than_their_bins() -> None:
+    one = Events.from_arrays(np.array([500]), np.array([3]), np.array([2]), np.array([1]), size=SIZE)
+    recording = Recording(one, np.array([0, 400, 600]), np.zeros((3, *SIZE), np.uint8))
+    by_time = Binning(n_bins=4, bin_by="time", crop=None, down=1)
+    counts, _, mask, _ = bin_recording(recording, by_time)
+    assert counts.sum() == 1
+    assert mask.all()
+    with pytest.raises(ValueError, match=r"0 frame\(s\) while events came"):
+        bin_recording(recording, Binning(n_bins=4, crop=None, down=1))
+    short = Recording(draw(0, 30, last=3), np.array([0, 1, 2]), np.zeros((3, *SIZE), np.uint8))
+    assert bin_recording(short, Binning(n_bins=9, bin_by="time", crop=None, down=1))[0].sum() == 30
 
 
 def test_frames_that_are_newest_at_the_end_of_a_bin() -> None:

@@ -118,7 +118,7 @@ class Recording:
             raise ValueError(f"{where}: there is no frame")
         e, f = (int(self.events.t[0]), int(self.events.t[-1])), (int(self.times.min()), int(self.times.max()))
         start, stop = max(e[0], f[0]), min(e[1], f[1])
-        if stop <= start:
+        if stop < start:
             raise ValueError(
                 f"{where}: events last from {e[0]} to {e[1]} ns and frames from {f[0]} to {f[1]} ns: the clocks do not "
                 "overlap; check the units and that both files belong to one recording"
