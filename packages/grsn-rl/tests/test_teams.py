@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,10 @@ def same(a: object, b: object) -> bool:
 def test_two_step_game_with_full_exploration(algo: str, worth: float) -> None:
     """QMIX finds the 8 that a sum of values cannot tell apart. Source: Rashid et al. (2018), section 5 and table 2."""
     agent = Agent.create(
-        "two-step", algo, "gru", 0, num_envs=16, epsilon=1.0, final_epsilon=1.0, updates_per_episode=0.2, lr=2e-3,
-        sync_every=20, hidden=16, embed=16, capacity=4000,
+        "two-step", algo, "gru", 0, num_envs=32, epsilon=1.0, final_epsilon=1.0, updates_per_episode=0.1, lr=3e-3,
+        sync_every=10, hidden=16, embed=16, capacity=4000,
     )  # fmt: skip
-    agent.learn(16 * 32 * 8, progress=False)
+    agent.learn(32 * 32 * 3, progress=False)
     assert evaluate(agent, episodes=2).mean == worth
 
 
@@ -191,6 +192,24 @@ def test_predict_takes_teams() -> None:
     mask[0, 1] = False
     with pytest.raises(ValueError, match=r"agent 1 of environment 0 .* has no available action"):
         agent.predict(obs, available=mask)
+
+
+def test_command_compares_environments_and_algorithms(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from grsn_rl.cli import app
+
+    told = CliRunner().invoke(
+        app,
+        ["compare", "--env", "two-step,matrix:penalty", "--algo", "qmix,vdn", "--memories", "none", "--steps", "256",
+         "--out", str(tmp_path), "--json"],
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    rows = json.loads(told.output)
+    assert [(row["env"], row["algo"]) for row in rows] == [
+        ("two-step", "qmix"), ("two-step", "vdn"), ("matrix:penalty", "qmix"), ("matrix:penalty", "vdn"),
+    ]  # fmt: skip
+    assert all(row["energy_nJ"] > 0 for row in rows)
 
 
 # skirmish
@@ -451,7 +470,9 @@ def test_all_masked_steps_cost_nothing() -> None:
 
 def test_matrix_game_is_learned() -> None:
     """A sum of values that everybody explores fits the means of rows and columns, so the safe action wins."""
-    agent = small(MatrixGame("penalty", 16), "vdn", "none", epsilon=1.0, final_epsilon=1.0, lr=1e-2, batch=32)
+    agent = small(
+        MatrixGame("penalty", 16), "vdn", "none", epsilon=1.0, final_epsilon=1.0, lr=1e-2, updates_per_episode=0.2
+    )
     agent.learn(16 * 32 * 2, progress=False)
     game = MatrixGame("penalty", 1)
     action, _ = agent.predict(game.reset())
