@@ -152,8 +152,8 @@ def pooled(spikes: Any) -> Any:
     return spikes.transpose(0, 2, 1).reshape(-1, spikes.shape[1], 1)
 
 
-def fill(out: Results) -> None:
-    """Rows: ceilings and floors (no model), then the fits to repeats whose cells are done."""
+def ceilings(out: Results) -> None:
+    """Rows of the ceilings and floors; no model."""
     place = folder()
     for name in NAMES:
         if place is not None and (place / f"{name}.mat").is_file():
@@ -169,10 +169,15 @@ def fill(out: Results) -> None:
                     met=abs(value - known) <= within,
                     note="trials are drawn" if drawn else "edges of the earlier bins not known" if edges else "",
                 )  # fmt: skip
-        repeats(out, name)
 
 
-def repeats(out: Results, name: str) -> None:
+def repeats(out: Results) -> None:
+    """Rows of the fits to repeats whose cells are done."""
+    for name in NAMES:
+        _repeats(out, name)
+
+
+def _repeats(out: Results, name: str) -> None:
     def value(metric: str) -> float:
         return float(np.mean(out.values(f"repeats, {name}", metric)))
 

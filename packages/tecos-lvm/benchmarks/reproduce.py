@@ -204,8 +204,9 @@ def main() -> None:
         shown = {k: round(v, 4) for k, v in values.items() if k in ("cc", "ceiling", "bits_per_spike", "rate drift")}
         print(f"{key(cell)}, seed {cell[2]}: {shown} ({seconds:.0f} s)", flush=True)
     tables.fill(out, SEEDS)
+    recordings.repeats(out)
     if options.variant is None:
-        recordings.fill(out)
+        recordings.ceilings(out)
     out.write()
 
 
