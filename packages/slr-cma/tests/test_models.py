@@ -199,6 +199,15 @@ def test_step_by_step_equals_the_whole(kind: Any, allocate: Any, placement: Any)
     torch.testing.assert_close(state.total / state.steps, net(e, f), atol=1e-5, rtol=1e-5)
 
 
+def test_large_maps_get_wide_spatial_kernels() -> None:
+    net = CMANet(3, size=(32, 32), channels=(4, 6), hidden=8, cma_stages=(0, 1))
+    wide = {name: a.space[0].net[0].kernel_size for name, a in net.attention.items()}
+    assert wide == {"0": (7, 7), "1": (7, 7)}
+    net = CMANet(3, size=(32, 32), channels=(4, 6, 8), hidden=8, attention={"kernel_size": 5})
+    assert net.attention["2"].space[0].net[0].kernel_size == (5, 5)
+    assert CMANet(3, **SMALL).attention["1"].space[0].net[0].kernel_size == (3, 3)
+
+
 def test_streaming_refuses_scores_that_look_ahead() -> None:
     net = CMANet(3, **SMALL)
     with pytest.raises(ValueError, match=r"net.eval\(\)"):

@@ -42,8 +42,8 @@ class CrossModalityAttention(nn.Module):
             scores, frames the events' time scores; "none": the identity.
         temporal, spatial: switch one half off.
         temporal_scorer: "conv1d" (any T), "attention" (any T), "mlp" (one T: give it).
-        spatial_scorer: "conv2" or "conv". kernel_size: of the spatial scorer (the field takes 7 for maps of 14 pixels
-            and more). static: one spatial map a recording.
+        spatial_scorer: "conv2" or "conv". kernel_size: odd, of the spatial scorer. static: one spatial map a
+            recording.
         residual: False multiplies by P Q alone, which starves the neurons behind it at the start.
         causal: scores at t use steps <= t only; what :meth:`CMANet.step` needs.
         detach_scores: no gradient through the scores into the features.

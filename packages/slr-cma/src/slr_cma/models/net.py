@@ -30,7 +30,8 @@ class NetConfig:
         channels: of the convolution stages; each halves the map.
         fusion: "cma", "concat", "add", "gated", "xattn", "early" (stacked inputs), "late" (mean of two heads'
             logits), "events", "frames" (one modality).
-        attention: arguments of :class:`CrossModalityAttention` with fusion="cma".
+        attention: arguments of :class:`CrossModalityAttention` with fusion="cma"; without ``kernel_size`` it is 7 for
+            maps of 14 pixels and more, else 3.
         cma_stages: stages with attention, counted from 0, negative from the end. placement: "current" (before the
             neurons, spikes stay binary) or "spike".
         hidden: width of the spiking layer of the head. decay: initial membrane decay, learned per layer.
@@ -154,9 +155,12 @@ class CMANet(nn.Module):
         # attention last: networks that differ in it alone then draw the same weights from one seed elsewhere
         depth = len(config.channels)
         stages_with = sorted({stage % depth for stage in config.cma_stages}) if config.fusion == "cma" else []
-        self.attention = nn.ModuleDict(
-            {str(s): CrossModalityAttention(config.channels[s], **config.attention) for s in stages_with}
-        )
+        self.attention = nn.ModuleDict()
+        for s in stages_with:
+            # as in the field: wide kernels for maps of 14 pixels and more
+            kernel = 7 if min(config.size) >> s >= 14 else 3
+            options = {"kernel_size": kernel, **config.attention}
+            self.attention[str(s)] = CrossModalityAttention(config.channels[s], **options)
 
     # ------------------------------------------------------------------ whole recordings
 
