@@ -62,13 +62,11 @@ def correctness(out: Results) -> None:
         weight = torch.linspace(-1, 1, 40 * 16 * 64, dtype=torch.float64).view(40, 16, 64)
         results = []
         for net, device in ((here, "cpu"), (there, "cuda")):
-            seen = x.to(device).requires_grad_()
+            seen = x.to(device, copy=True).requires_grad_()
             y, state = net(seen, keep=keep.to(device))
             ((y * weight.to(device)).sum() + state.square().sum()).backward()
-            results.append([y, state, seen.grad, *(p.grad for p in net.parameters())])
-        gaps = [
-            float((a - b.cpu()).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in zip(*results, strict=True)
-        ]
+            results.append([t.detach().cpu() for t in (y, state, seen.grad, *(p.grad for p in net.parameters()))])
+        gaps = [float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in zip(*results, strict=True)]
         out.add(
             name=f"{name}, T=40, B=16, H=64", metric="largest relative difference to the CPU's reference",
             ours=max(gaps), target="<= 1e-10", met=max(gaps) <= 1e-10, n=len(gaps), table="gpu correctness",

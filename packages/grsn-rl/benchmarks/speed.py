@@ -3,8 +3,8 @@
     python packages/grsn-rl/benchmarks/speed.py [--only cells|agents] [--rounds N]
 
 One process, one thread, taking turns. Peers: nn.GRU, nn.LSTM; the cell as the published code computes it, two linear
-layers and a dozen tensor operations a step, recorded by autograd; sb3-contrib's RecurrentPPO at equal settings and sizes, on the same
-vectorised NumPy environment through an adapter, its LSTM shared by policy and value as ours is.
+layers and a dozen tensor operations a step, recorded by autograd; sb3-contrib's RecurrentPPO at equal settings and
+sizes, on the same vectorised NumPy environment through an adapter, its LSTM shared by policy and value as ours is.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from grsn_rl import GRSN, Agent
 from grsn_rl._bench import compare_cells
 from grsn_rl.envs import make
+from results import Results
 from spk_neurons import ATan
 from spk_neurons.scan import spike
-from results import Results
 
 warnings.simplefilter("ignore")
 SIZES = ((64, 32, 48, 128), (64, 64, 48, 128), (64, 32, 64, 256))

@@ -38,7 +38,9 @@ def test_interpreted_kernels_pass_the_tests_of_the_cells() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["_forward", "_backward"])
-@pytest.mark.parametrize(("flag", "small"), [(True, {}), (False, {"steps": 1, "batch": 1, "hidden": 1, "stream": 1})])
+@pytest.mark.parametrize(
+    ("flag", "small"), [(True, {}), (False, {"steps": 1, "batch": 1, "hidden": 1, "gate": 1, "move": 1, "line": 1})]
+)
 @pytest.mark.parametrize(("gated", "driven"), [(True, False), (True, True), (False, True)])
 def test_kernels_compile_for_a_gpu(kernel: str, flag: bool, small: dict[str, int], gated: bool, driven: bool) -> None:
     """``small``: sizes of one are compile-time constants to triton, another path through its compiler."""
@@ -62,8 +64,10 @@ def test_kernels_compile_for_a_gpu(kernel: str, flag: bool, small: dict[str, int
         **small,
     }
     fixed = {k: v for k, v in fixed.items() if k in function.arg_names}
-    plain = {"steps": "i32", "batch": "i32", "hidden": "i32", "stream": "i64", "theta": "fp32"}
-    types = {n: "constexpr" if n in fixed else plain.get(n, "*fp32") for n in function.arg_names}
+    plain = dict.fromkeys(("steps", "batch", "hidden", "gate", "move", "line", "end", "end_z"), "i32")
+    types = {
+        n: "constexpr" if n in fixed else plain.get(n, "fp32" if n == "theta" else "*fp32") for n in function.arg_names
+    }
     source = ASTSource(fn=function, signature=types, constexprs=fixed)
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": False})
     assert "fma.rn.f32" not in made.asm["ptx"]

@@ -84,15 +84,16 @@ def _step(a, b, e, v, c, d, theta, GATED: tl.constexpr, HARD: tl.constexpr):
 
 @triton.jit
 def _forward(
-    z, v0, c0, decay, keep, o_out, h_out, c_out, vs, cs, v_last, c_last, steps, batch, hidden, stream, theta,
+    z, v0, c0, decay, keep, o_out, h_out, c_out, vs, cs, v_last, c_last, steps, batch, hidden, gate, move, line, theta,
     GATED: tl.constexpr, DRIVEN: tl.constexpr, HARD: tl.constexpr, KEEP: tl.constexpr, SAVE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     n = batch * hidden
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = j < n
-    # a stream is steps * n long: offsets are counted in 64 bits
+    # offsets are counted in 64 bits; of z, ``gate``, ``move`` and ``line`` are the strides of gates, steps and rows
     at = j.to(tl.int64)
+    entry = z + (j // hidden).to(tl.int64) * line + j % hidden
     d = tl.load(decay + j % hidden, mask=ok, other=0.5)
     v = tl.load(v0 + j, mask=ok, other=0.0)
     row = keep + j // hidden
@@ -110,10 +111,10 @@ def _forward(
             c = k * c
             row += batch
         if GATED:
-            a = tl.load(z + at, mask=ok, other=0.0)
-            b = tl.load(z + stream + at, mask=ok, other=0.0)
+            a = tl.load(entry, mask=ok, other=0.0)
+            b = tl.load(entry + gate, mask=ok, other=0.0)
         if DRIVEN:
-            e = tl.load(z + 2 * GATED * stream + at, mask=ok, other=0.0)
+            e = tl.load(entry + gate + gate if GATED else entry, mask=ok, other=0.0)
         o, h, v, c = _step(a, b, e, v, c, d, theta, GATED, HARD)
         tl.store(o_out + at, o, mask=ok)
         if DRIVEN:
@@ -121,6 +122,7 @@ def _forward(
         if GATED and DRIVEN:
             tl.store(c_out + at, c, mask=ok)
         at += n
+        entry += move
     tl.store(v_last + j, v, mask=ok)
     if GATED:
         tl.store(c_last + j, c, mask=ok)
@@ -128,14 +130,16 @@ def _forward(
 
 @triton.jit
 def _backward(
-    z, vs, cs, decay, keep, go, gh, gc, gz, g_v, g_c, g_decay, steps, batch, hidden, stream, theta,
+    z, vs, cs, decay, keep, go, gh, gc, gz, g_v, g_c, g_decay, steps, batch, hidden, gate, move, line, end, end_z,
+    theta,
     GATED: tl.constexpr, DRIVEN: tl.constexpr, HARD: tl.constexpr, DETACH: tl.constexpr, KIND: tl.constexpr,
     ALPHA: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     n = batch * hidden
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = j < n
-    at = j.to(tl.int64) + (stream - n)
+    at = j.to(tl.int64) + end
+    entry = (j // hidden).to(tl.int64) * line + j % hidden + end_z
     d = tl.load(decay + j % hidden, mask=ok, other=0.5)
     d_v = tl.load(g_v + j, mask=ok, other=0.0)
     row = keep + (steps - 1) * batch + j // hidden
@@ -153,10 +157,10 @@ def _backward(
             c = k * c
             row -= batch
         if GATED:
-            a = tl.load(z + at, mask=ok, other=0.0)
-            b = tl.load(z + stream + at, mask=ok, other=0.0)
+            a = tl.load(z + entry, mask=ok, other=0.0)
+            b = tl.load(z + (entry + gate), mask=ok, other=0.0)
         if DRIVEN:
-            e = tl.load(z + 2 * GATED * stream + at, mask=ok, other=0.0)
+            e = tl.load(z + (entry + gate + gate if GATED else entry), mask=ok, other=0.0)
         d_o = tl.load(go + at, mask=ok, other=0.0)
         o, h, _, now = _step(a, b, e, v, c, d, theta, GATED, HARD)
         back = d_o
@@ -178,17 +182,18 @@ def _backward(
             g = d_c + d_e
             f = _sigmoid(a)
             rest = (1.0 - f) * g
-            tl.store(gz + at, rest * f * (c - tl.maximum(b, 0.0)), mask=ok)
-            tl.store(gz + stream + at, tl.where(b > 0, rest, 0.0).to(rest.dtype), mask=ok)
+            tl.store(gz + entry, rest * f * (c - tl.maximum(b, 0.0)), mask=ok)
+            tl.store(gz + (entry + gate), tl.where(b > 0, rest, 0.0).to(rest.dtype), mask=ok)
             d_c = g * f
         if DRIVEN:
-            tl.store(gz + 2 * GATED * stream + at, d_e, mask=ok)
+            tl.store(gz + (entry + gate + gate if GATED else entry), d_e, mask=ok)
         total += g_h * (v - (now + e))
         d_v = g_h * d
         if KEEP:
             d_c = k * d_c
             d_v = k * d_v
         at -= n
+        entry -= move
     tl.store(g_v + j, d_v, mask=ok)
     if GATED:
         tl.store(g_c + j, d_c, mask=ok)
@@ -209,16 +214,16 @@ def _three(ts: list[Tensor]) -> list[Tensor]:
 def forward(
     r: Rule, z: Tensor, states: tuple[Tensor, ...], decay: Tensor, keep: Tensor | None, save: bool
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """z [G, T, B, H], contiguous -> outputs [T, B, H] each, last states, the states before each step (if saved)."""
+    """z [G, T, B, H], its last dimension dense -> outputs [T, B, H], last states, states before each step."""
     _, steps, batch, hidden = z.shape
-    outs = [torch.empty_like(z[0]) for _ in range(r.outputs)]
+    outs = [z.new_empty(steps, batch, hidden) for _ in range(r.outputs)]
     first = [s.contiguous() for s in states]
     last = [torch.empty_like(s) for s in first]
-    kept = [torch.empty_like(z[0]) for _ in states] if save else last
+    kept = [torch.empty_like(outs[0]) for _ in states] if save else last
     grid, options = _grid(batch * hidden)
     _forward[grid](
         z, first[0], first[-1], decay, z if keep is None else keep, *_three(outs), kept[0], kept[-1], last[0], last[-1],
-        steps, batch, hidden, z[0].numel(), r.theta, GATED=r.gated, DRIVEN=r.driven, HARD=r.hard,
+        steps, batch, hidden, *z.stride()[:3], r.theta, GATED=r.gated, DRIVEN=r.driven, HARD=r.hard,
         KEEP=keep is not None, SAVE=save, **options,
     )  # fmt: skip
     return outs, last, kept
@@ -231,7 +236,7 @@ class Fused(torch.autograd.Function):
     def forward(
         ctx: Any, r: Rule, keep: Tensor | None, z: Tensor, decay: Tensor, *states: Tensor
     ) -> tuple[Tensor, ...]:
-        z, decay = z.contiguous(), decay.contiguous()
+        decay = decay.contiguous()
         outs, last, kept = forward(r, z, states, decay, keep, save=True)
         ctx.save_for_backward(z, decay, keep, *kept)
         ctx.rule = r
@@ -245,15 +250,21 @@ class Fused(torch.autograd.Function):
         _, steps, batch, hidden = z.shape
         go = [g.contiguous() for g in grads[: r.outputs]]
         carry = [g.clone(memory_format=torch.contiguous_format) for g in grads[r.outputs :]]
-        gz = torch.empty_like(z)
+        gz = torch.empty_like(z)  # of the same strides
         g_decay = torch.empty_like(carry[0])
         grid, options = _grid(batch * hidden)
         _backward[grid](
             z, kept[0], kept[-1], decay, z if keep is None else keep, *_three(go), gz, carry[0], carry[-1], g_decay,
-            steps, batch, hidden, z[0].numel(), r.theta, GATED=r.gated, DRIVEN=r.driven, HARD=r.hard, DETACH=r.detach,
-            KIND=r.kind, ALPHA=r.alpha, KEEP=keep is not None, **options,
+            steps, batch, hidden, *z.stride()[:3], (steps - 1) * batch * hidden, (steps - 1) * z.stride(1), r.theta,
+            GATED=r.gated, DRIVEN=r.driven, HARD=r.hard, DETACH=r.detach, KIND=r.kind, ALPHA=r.alpha,
+            KEEP=keep is not None, **options,
         )  # fmt: skip
         return None, None, gz, g_decay.sum(0) if ctx.needs_input_grad[3] else None, *carry
+
+
+def _dense(z: Tensor) -> Tensor:
+    # gates may lie side by side in a row, as a linear layer gives them
+    return z if z.is_contiguous() or z.permute(1, 2, 0, 3).is_contiguous() else z.contiguous()
 
 
 def run(
@@ -262,7 +273,7 @@ def run(
     """Outputs [T, B, H] and last states [B, H]; what ``_sequence.run`` asks for."""
     kept = None if keep is None else keep.to(z.dtype).contiguous()
     if torch.is_grad_enabled() and any(t.requires_grad for t in (z, decay, *states)):
-        flat = Fused.apply(r, kept, z, decay, *states)
+        flat = Fused.apply(r, kept, _dense(z), decay, *states)
         return tuple(flat[: r.outputs]), tuple(flat[r.outputs :])
-    outs, last, _ = forward(r, z.contiguous(), states, decay.contiguous(), kept, save=False)
+    outs, last, _ = forward(r, _dense(z), states, decay.contiguous(), kept, save=False)
     return tuple(outs), tuple(last)
