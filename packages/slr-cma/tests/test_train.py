@@ -198,6 +198,7 @@ def test_evaluation_counts_right(signs: PairedSign) -> None:
     assert [r["corruption"] for r in rows[:5]] == ["none", "no frames", "no events", "dim", "event drop"]
     assert rows[-1]["accuracy"] == min(r["accuracy"] for r in rows)
     assert rows[0]["worst_group"] is None
+    assert robustness_suite(model, signs, corruptions="dim", severities=(5,), seeds=1)[3] == rows[3]
     grouped = robustness_suite(
         model, signs.arrays(groups=np.arange(72) % 3), corruptions=["dim"], severities=(5,), seeds=2
     )

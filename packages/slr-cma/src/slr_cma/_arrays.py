@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from slr_cma._sample import Batch, Sample
+from slr_cma._sample import Batch, Sample, collate
 
 __all__ = ["ArrayDataset", "Transform"]
 
@@ -61,6 +61,16 @@ class ArrayDataset(Dataset[Sample]):
         self.mask = np.ones((n, bins), bool) if mask is None else mask.astype(bool)
         self.groups = None if groups is None else np.asarray(groups)
         self.epoch_transform = epoch_transform
+
+    @classmethod
+    def from_dataset(cls, data: Dataset[Sample]) -> ArrayDataset:
+        """All samples of a dataset in memory; its ``groups``, if it has some, come along."""
+        if isinstance(data, cls):
+            return data
+        batch = collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
+        events, frames = (None if x is None else x.transpose(0, 1).numpy() for x in (batch.events, batch.frames))
+        groups = getattr(data, "groups", None)
+        return cls(events, frames, batch.labels.numpy(), mask=batch.mask.T.numpy(), groups=groups)
 
     @property
     def n_classes(self) -> int:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from slr_cma._arrays import ArrayDataset
     from slr_cma.data.cache import CachedSigns
 
 app = typer.Typer(
@@ -189,7 +188,7 @@ def evaluate(
     """Accuracy, per light and position, over the length of a recording, energy."""
     from slr_cma.engine import evaluate as run
 
-    net, signs, _ = _model(model, cache, split)
+    net, signs = _model(model, cache, split)
     told = run(net.to(device), signs, device=device, full=True).to_dict()
     if not as_json:
         told.pop("confusion")
@@ -212,9 +211,9 @@ def robustness(
     from slr_cma.engine import mean_corruption_error, robustness_suite
 
     def rows_of(path: Path) -> list[dict[str, Any]]:
-        net, _, arrays = _model(path, cache, split)
+        net, signs = _model(path, cache, split)
         return robustness_suite(
-            net.to(device), arrays(), severities=[int(s) for s in severities.split(",")], seeds=seeds, device=device,
+            net.to(device), signs, severities=[int(s) for s in severities.split(",")], seeds=seeds, device=device,
             progress=sys.stderr.isatty(),
         )  # fmt: skip
 
@@ -250,29 +249,13 @@ def demo(
         typer.echo(f"{name:<8} accuracy {told['accuracy'][name]:.3f}   ceiling {told['ceilings'][name]:.3f}")
 
 
-def _model(model: Path, cache: Path, split: str) -> tuple[Any, CachedSigns, Any]:
-    import numpy as np
-
+def _model(model: Path, cache: Path, split: str) -> tuple[Any, CachedSigns]:
     from slr_cma.data import CachedSigns
     from slr_cma.engine import load_model
 
     signs = CachedSigns(cache)
     net, _ = load_model(model, binning=signs.binning.to_dict())
-    part = signs if split == "all" else signs.part(split)
-
-    def arrays() -> ArrayDataset:
-        from slr_cma._arrays import ArrayDataset
-
-        events, frames, mask = part.arrays()
-        return ArrayDataset(
-            np.asarray(events),
-            np.asarray(frames, np.float32) / 255,
-            part.labels,
-            mask=np.asarray(mask),
-            groups=part.groups,
-        )
-
-    return net, part, arrays
+    return net, signs if split == "all" else signs.part(split)
 
 
 def _say(told: dict[str, Any], as_json: bool) -> None:

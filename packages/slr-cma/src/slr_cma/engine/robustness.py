@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from slr_cma._arrays import ArrayDataset
+from slr_cma._sample import Sample
 from slr_cma.data.corrupt import CORRUPTIONS, corrupt
 from slr_cma.engine.train import predict
 from slr_cma.models.net import CMANet
@@ -18,7 +20,7 @@ __all__ = ["mean_corruption_error", "robustness_suite"]
 
 def robustness_suite(
     net: CMANet,
-    data: ArrayDataset,
+    dataset: Dataset[Sample],
     *,
     corruptions: Sequence[str] | str = "all",
     severities: Sequence[int] = (1, 3, 5),
@@ -29,7 +31,8 @@ def robustness_suite(
     """Accuracy under every corruption and severity, the mean over ``seeds`` draws.
 
     Args:
-        data: with ``groups`` (users, lights ...), each row also names the group that does worst.
+        dataset: of :class:`Sample`, taken into memory; where it has ``groups`` (users, lights ...), each row also names
+            the group that does worst.
     Returns:
         Rows {corruption, strikes, severity, accuracy, spread, drop, worst_group, worst_group_accuracy}; first the
         clean one, then with one modality missing, last the worst of all. Without groups the last two are None.
@@ -38,6 +41,7 @@ def robustness_suite(
     """
     from tqdm import tqdm
 
+    data = ArrayDataset.from_dataset(dataset)
     names = (
         list(CORRUPTIONS) if corruptions == "all" else [corruptions] if isinstance(corruptions, str) else corruptions
     )
