@@ -106,10 +106,12 @@ def test_k1_intervals_and_times() -> None:
 @pytest.mark.parametrize("rpd", [True, False])
 @pytest.mark.parametrize("sat", [True, False])
 def test_equals_its_slow_twin_with_all_gradients(sat: bool, rpd: bool, n: int, readout: str) -> None:
-    for depth, kernel, v_reset, order in (
-        (2, 5, 0.0, "newest_first"),
-        (1, 7, None, "oldest_first"),
-        (1, 3, 0.2, "newest_first"),
+    for depth, kernel, v_reset, order, side in (
+        (2, 5, 0.0, "newest_first", 12),
+        (2, 5, 0.0, "newest_first", 11),  # an odd side is not folded
+        (1, 7, None, "oldest_first", 6),
+        (1, 3, 0.2, "newest_first", 4),
+        (2, 1, 0.0, "newest_first", 2),
     ):
         sampler = ARSNNSampler(
             2,
@@ -122,7 +124,7 @@ def test_equals_its_slow_twin_with_all_gradients(sat: bool, rpd: bool, n: int, r
             v_reset=v_reset,
             order=order,  # type: ignore[arg-type]
         ).double()
-        x = busy(steps=5).double().requires_grad_()
+        x = busy(steps=5, side=side).double().requires_grad_()
         ours, theirs = sampler(x), sample(sampler, x)
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
         weight = torch.randn_like(ours)

@@ -1,8 +1,7 @@
-"""What the samplers share: the spike with its surrogate gradient, the convolution stacks, the checks."""
+"""What the samplers share: the spike with its surrogate gradient, the checks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -54,14 +53,6 @@ def find_surrogate(surrogate: str | Surrogate) -> Surrogate:
     return named[surrogate.lower()]()  # type: ignore[no-any-return]
 
 
-def stack(channels: int, out: int, kernel_size: int, depth: int) -> nn.Sequential:
-    """Conv(channels -> out), then (ReLU, Conv(out -> out)) depth - 1 times; "same" padding, with biases."""
-    layers: list[nn.Module] = [nn.Conv2d(channels, out, kernel_size, padding=kernel_size // 2)]
-    for _ in range(depth - 1):
-        layers += [nn.ReLU(), nn.Conv2d(out, out, kernel_size, padding=kernel_size // 2)]
-    return nn.Sequential(*layers)
-
-
 def initialise(conv_in: nn.Module, conv_rec: nn.Module | None) -> None:
     """Input weights orthogonal with gain sqrt 2, recurrent ones Kaiming-uniform with gain 1; biases: PyTorch."""
     for layer in conv_in.modules():
@@ -92,49 +83,3 @@ def time_first(counts: Tensor, channels: int, order: str) -> Tensor:
         raise TypeError(f"counts have dtype {counts.dtype}; expected floating point: counts.float()")
     x = counts.transpose(0, 1)
     return x.flip(0) if order == "newest_first" else x
-
-
-def drives(conv: nn.Module, x: Tensor) -> Sequence[Tensor]:
-    """The convolution of every step: [T, B, C, H, W] -> T of [B, C', H, W], at least float32.
-
-    An accelerator takes all steps at once. A CPU takes them one by one: what they need together does not fit its
-    caches, and memory of that size comes anew from the system each time; it takes three times as long.
-    """
-    if x.device.type == "cpu":
-        return [_convolve(conv, each) for each in x.unbind(0)]
-    out = _convolve(conv, x.flatten(0, 1))
-    return out.view(*x.shape[:2], *out.shape[1:]).unbind(0)
-
-
-def _convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor
-    if x.device.type == "cpu":
-        # with so few channels the gradient of the input takes a third of the time where they lie last
-        out = conv(x.contiguous(memory_format=torch.channels_last)).contiguous()
-    else:
-        out = conv(x)
-    return out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
-
-
-def recurrent(conv: nn.Sequential, s: Tensor | None, like: Tensor) -> Tensor:
-    """conv(s); before the first spike a map that all items share, for a network of one layer its bias."""
-    if s is not None:
-        return _convolve(conv, s)
-    first = conv[0]
-    assert isinstance(first, nn.Conv2d)
-    if len(conv) == 1 and first.bias is not None:
-        return first.bias.view(1, -1, 1, 1)
-    # of a map of zeros only the border differs from pixel to pixel: a small one holds all there is
-    height, width = like.shape[-2:]
-    reach = sum(each.kernel_size[0] // 2 for each in conv if isinstance(each, nn.Conv2d))
-    side = 2 * reach + 1
-    small = _convolve(conv, like.new_zeros(1, first.in_channels, min(height, side), min(width, side)))
-    return small[..., _stretched(height, reach, like), :][..., _stretched(width, reach, like)]
-
-
-def _stretched(length: int, reach: int, like: Tensor) -> Tensor:
-    """Index into a side of 2 reach + 1 for each of ``length``: the ends once, the middle as often as it takes."""
-    place = torch.arange(length, device=like.device)
-    if length <= 2 * reach + 1:
-        return place
-    return place.clamp(max=reach) + (place - (length - 1 - reach)).clamp(min=0)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from spk_neurons import Surrogate
 
-from ._parts import Order, check_options, drives, find_surrogate, fire, initialise, recurrent, stack, time_first
+from ._parts import Order, check_options, find_surrogate, fire, initialise, time_first
+from ._stacks import Stack, fold, stack, unfold
 
 __all__ = ["ARSNNSampler", "SamplerOutput", "sampling_intervals", "to_steps"]
 
@@ -126,13 +127,15 @@ class ARSNNSampler(nn.Module):
         Raises:
             ValueError, TypeError: counts of another shape or type.
         """
-        samples, spikes = self._sample(time_first(counts, self.in_channels, self.order))
+        x, folded = fold(time_first(counts, self.in_channels, self.order))
+        samples, spikes = self._sample(x, Stack(self.conv_in, folded), Stack(self.conv_rec, folded))
+        samples = unfold(samples, folded)
         if self.training and counts.device.type == "cpu" and not torch.compiler.is_compiling():
             # on an accelerator this look would wait for it: call check_alive there
             self._warn(float(sum(float(s.detach().mean()) for s in spikes) / len(spikes)))
-        return _describe(samples, torch.stack(spikes)) if return_info else samples
+        return _describe(samples, unfold(torch.stack(spikes), folded)) if return_info else samples
 
-    def _sample(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _sample(self, x: Tensor, conv_in: Stack, conv_rec: Stack) -> tuple[Tensor, list[Tensor]]:
         averages = self.readout == "avg"
         v: Tensor | None = None
         s: Tensor | None = None
@@ -141,8 +144,8 @@ class ARSNNSampler(nn.Module):
         room: list[Tensor] = []  # room[j] is 1 where sample j is the next to be closed, else 0
         out: list[Tensor] = []
         spikes = []
-        for drive in drives(self.conv_in, x):  # the bins do not depend on spikes
-            gate, current = (drive + recurrent(self.conv_rec, s, drive)).chunk(2, 1)
+        for drive in conv_in.drives(x):  # the bins do not depend on spikes
+            gate, current = (drive + (conv_rec.silent(drive) if s is None else conv_rec(s))).chunk(2, 1)
             u = current if v is None else torch.addcmul(current, torch.sigmoid(gate), v)
             s = fire(u, self.threshold, self.surrogate)
             fired = s.detach()

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from spk_neurons import Surrogate
 
-from ._parts import Order, check_options, drives, find_surrogate, fire, initialise, recurrent, stack, time_first
+from ._parts import Order, check_options, find_surrogate, fire, initialise, time_first
+from ._stacks import Stack, fold, stack, unfold
 
 __all__ = ["CountEmbedding", "RSNNEmbedding", "SNNEmbedding"]
 
@@ -39,18 +40,19 @@ class RSNNEmbedding(nn.Module):
 
     def forward(self, counts: Tensor) -> Tensor:
         """[B, T, C, H, W] -> [1, B, C, H, W]."""
-        drive = drives(self.conv_in, time_first(counts, self.in_channels, self.order))
+        x, folded = fold(time_first(counts, self.in_channels, self.order))
+        conv_rec = Stack(self.conv_rec, folded)
         v: Tensor | None = None
         s: Tensor | None = None
         total: Tensor | None = None
-        for each in drive:
-            gate, current = (each + recurrent(self.conv_rec, s, each)).chunk(2, 1)
+        for drive in Stack(self.conv_in, folded).drives(x):
+            gate, current = (drive + (conv_rec.silent(drive) if s is None else conv_rec(s))).chunk(2, 1)
             u = current if v is None else torch.addcmul(current, torch.sigmoid(gate), v)
             s = fire(u, self.threshold, self.surrogate)
             v = u - self.threshold * s if self.v_reset is None else u * (1 - s) + self.v_reset * s
             total = u if total is None else total + u
         assert total is not None
-        return total[None]
+        return unfold(total, folded)[None]
 
 
 class SNNEmbedding(nn.Module):
@@ -87,15 +89,16 @@ class SNNEmbedding(nn.Module):
 
     def forward(self, counts: Tensor) -> Tensor:
         """[B, T, C, H, W] -> [1, B, C, H, W]."""
-        drive = drives(self.conv_in, time_first(counts, self.in_channels, self.order))
-        v = torch.zeros_like(drive[0])
-        total = torch.zeros_like(v)
-        for current in drive:
-            u = self.decay * v + current
+        x, folded = fold(time_first(counts, self.in_channels, self.order))
+        v: Tensor | None = None
+        total: Tensor | None = None
+        for current in Stack(self.conv_in, folded).drives(x):
+            u = current if v is None else self.decay * v + current
             s = fire(u, self.threshold, self.surrogate)
             v = u - self.threshold * s if self.v_reset is None else u * (1 - s) + self.v_reset * s
-            total = total + u
-        return total[None]
+            total = u if total is None else total + u
+        assert total is not None
+        return unfold(total, folded)[None]
 
 
 class CountEmbedding(nn.Module):
