@@ -31,6 +31,8 @@ from spk_neurons._kernels.step import Step
 
 #: neurons per block
 WIDTH = 256
+#: numbers per row of the scratch array: rows whose distance divides 4096 bytes would make loads wait for stores
+PITCH = WIDTH + 16
 
 
 @overload(scalar.where)
@@ -120,7 +122,7 @@ def source(cell: Step) -> str:
     rows: dict[str, int] = {}
 
     def at(name: str) -> str:
-        return f"w[{rows.setdefault(name, len(rows)) * WIDTH} + j]"
+        return f"w[{rows.setdefault(name, len(rows)) * PITCH} + j]"
 
     def loop(body: list[str], indent: str, stop: str = "n") -> list[str]:
         return [f"{indent}for j in range({stop}):", *[f"{indent}    {line}" for line in body]]
@@ -140,7 +142,7 @@ def source(cell: Step) -> str:
     fwd = [
         '@njit(nogil=True, cache=True, error_model="numpy")',
         f"def forward({', '.join([*x, *s, *p, *o])}, steps, lo, hi):",
-        f"    w = np.zeros(ROWS_F * {WIDTH}, {s[0]}.dtype)",
+        f"    w = np.zeros(ROWS_F * {PITCH}, {s[0]}.dtype)",
         f"    for a in range(lo, hi, {WIDTH}):",
         f"        n = min({WIDTH}, hi - a)",
         *[line for k in s for line in loop([f"{at(k)} = {k}[a + j]"], "        ")],
@@ -161,7 +163,7 @@ def source(cell: Step) -> str:
     back = [
         '@njit(nogil=True, cache=True, error_model="numpy")',
         f"def backward({', '.join([*x, *s, *p, *go, *gs, *gx, *gp])}, steps, lo, hi):",
-        f"    w = np.zeros(ROWS_B * {WIDTH}, {s[0]}.dtype)",
+        f"    w = np.zeros(ROWS_B * {PITCH}, {s[0]}.dtype)",
         f"    tile = np.empty(steps * {ns * WIDTH}, {s[0]}.dtype)",
         f"    for a in range(lo, hi, {WIDTH}):",
         f"        n = min({WIDTH}, hi - a)",
