@@ -26,7 +26,7 @@ def moving(rng: np.random.Generator, right: bool, still: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("still", [False, True], ids=["moving left or right", "standing left or right"])
 def test_event_streams(still: bool) -> None:
-    """A bar that crosses the picture covers the same pixels either way: order alone tells; a standing one needs none."""
+    """A bar that crosses covers the same pixels either way: order alone tells; a standing one needs none."""
     rng = np.random.default_rng(0)
     labels = np.arange(N) % 2
     counts = np.stack([moving(rng, bool(label), still) for label in labels])
