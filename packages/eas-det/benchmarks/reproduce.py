@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,15 @@ class Budget:
     seeds: int
     lr: float
     device: str
+    capture: bool = False
 
 
+#: a cell's fixed window is the one of these seeds' best on validation
+CHOOSING_SEED = 0
 BUDGETS = {
     "smoke": Budget("pico", 2, (512, 64, 128), 16, 150, 3, 2e-3, "cpu"),
     "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu"),
-    "gpu": Budget("nano", 3, (2000, 250, 500), 64, 1500, 3, 2e-3, "cuda"),
+    "gpu": Budget("nano", 3, (1280, 192, 320), 64, 1500, 3, 2e-3, "cuda", True),
 }
 
 
@@ -76,7 +79,7 @@ BUDGETS = {
 class Cell:
     """front: what stands in front. spiking: of the detector. level: of the data."""
 
-    front: str
+    front: str  # a key of FRONTS, or "best-window": the window that was best with the first seed
     spiking: str
     seed: int
     level: str = "hard"
@@ -111,19 +114,36 @@ FRONTS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "threshold2": ("counts4", "arsnn", {"threshold": 2.0}, 2),
     "snn": ("counts4", "snn", {}, 2),
 }
-CORE = ("arsnn", "rsnn", "no-sat", "no-rpd", "voxel", *(f"window{ms}" for ms in WINDOWS))
+CORE = ("arsnn", "rsnn", "no-sat", "no-rpd", "voxel")
 ATTEMPTS = ("bins8", "near-miss", "samples=T", "oldest-first", "threshold2", "no-sat no-rpd", "rsnn bins8", "snn")
 
 
 def queue(budget: Budget) -> list[Cell]:
     """Headline first: the core table seed by seed, then attempts, the time surface, the easy level, one step."""
     both = ("full", "none")
-    cells = [Cell(front, s, seed) for seed in range(budget.seeds) for s in both for front in CORE]
-    cells += [Cell(front, s, 0) for front in ATTEMPTS for s in both]
+    later = range(CHOOSING_SEED + 1, budget.seeds)
+    cells = [Cell(front, s, CHOOSING_SEED) for s in both for front in (*CORE, *(f"window{ms}" for ms in WINDOWS))]
+    cells += [Cell(front, s, seed) for seed in later for s in both for front in (*CORE, "best-window")]
+    cells += [Cell(front, s, CHOOSING_SEED) for front in ATTEMPTS for s in both]
     cells += [Cell("surface", s, seed) for seed in range(budget.seeds) for s in both]
-    cells += [Cell(f, "full", seed, "easy") for seed in range(budget.seeds) for f in ("arsnn", "window50", "window100")]
     cells += [Cell("arsnn", "full", seed, "hard", 1) for seed in range(budget.seeds)]
+    cells += [Cell(f"window{ms}", "full", CHOOSING_SEED, "easy") for ms in WINDOWS]
+    cells += [Cell("arsnn", "full", seed, "easy") for seed in range(budget.seeds)]
+    cells += [Cell("best-window", "full", seed, "easy") for seed in later]
     return cells
+
+
+def resolve(cell: Cell, folder: Path) -> Cell | None:
+    """The cell with its window, by the validation of the first seed; None while that is not known."""
+    if cell.front != "best-window":
+        return cell
+    scores = {}
+    for ms in WINDOWS:
+        done = folder / f"{Cell(f'window{ms}', cell.spiking, CHOOSING_SEED, cell.level).name}.json"
+        if not done.exists():
+            return None
+        scores[ms] = json.loads(done.read_text())["values"].get("validation_AP", 0.0)
+    return Cell(f"window{max(scores, key=lambda ms: scores[ms])}", cell.spiking, cell.seed, cell.level, cell.T)
 
 
 def _render_part(job: tuple[str, int, int, int, Path]) -> None:
@@ -161,9 +181,14 @@ def render(level: str, budget: Budget, cache: Path, processes: int) -> None:
         folder = cache / level / split
         folder.mkdir(parents=True, exist_ok=True)
         jobs += [(level, seed, first, min(first + 32, clips), folder) for first in range(0, clips, 32)]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for _ in pool.imap_unordered(_render_part, jobs, chunksize=1):
-            pass
+    if processes == 1:
+        for job in jobs:
+            _render_part(job)
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            for _ in pool.imap_unordered(_render_part, jobs, chunksize=1):
+                pass
+    (cache / level / "complete").touch()
 
 
 def load(level: str, split: str, representation: str, budget: Budget, cache: Path, **options: Any) -> Rendered:
@@ -174,30 +199,34 @@ def load(level: str, split: str, representation: str, budget: Budget, cache: Pat
     return Rendered(torch.cat([part.counts for part in parts]), samples, parts[0].classes, **options)
 
 
-def train_cell(cell: Cell, budget: Budget, cache: Path) -> dict[str, float]:
-    """Train, then measure on validation and test."""
-    representation, embedding, options, channels = FRONTS[cell.front]
+def settings(cell: Cell, budget: Budget) -> dict[str, Any]:
+    """Of the trainer, without the number of epochs."""
+    _, embedding, options, channels = FRONTS[cell.front]
     steps = cell.T or budget.steps
     if cell.spiking == "none" and "n_samples" not in options:
-        steps = 1
-    options = {key: steps if value == "T" else value for key, value in options.items()}
-    data = {
-        split: load(cell.level, split, representation, budget, cache, symmetric=split == "train", seed=cell.seed).to(
-            budget.device
-        )
-        for split in SPLITS
-    }
-    per_epoch = len(data["train"]) // budget.batch
-    capture = budget.device == "cuda"
-    config = {
+        steps = 1  # nothing spikes and the input is the same at every step
+    return {
         "model": {
             "variant": budget.variant, "spiking": cell.spiking, "T": steps, "embedding": embedding,
-            "embedding_options": options, "in_channels": channels,
+            "embedding_options": {key: steps if value == "T" else value for key, value in options.items()},
+            "in_channels": channels,
         },
-        "epochs": max(1, round(budget.updates / per_epoch)), "batch_size": budget.batch, "lr": budget.lr,
-        "schedule": "cosine", "clip": 0.0 if capture else 5.0, "ema": 0.99, "seed": cell.seed, "device": budget.device,
-        "capture": capture,
+        "batch_size": budget.batch, "lr": budget.lr, "schedule": "cosine", "warmup": 0.2, "ema": 0.99,
+        "seed": cell.seed, "device": budget.device, "capture": budget.capture,
     }  # fmt: skip
+
+
+def train_cell(cell: Cell, budget: Budget, cache: Path) -> dict[str, float]:
+    """Train, then measure on validation and test."""
+    data = {
+        split: load(
+            cell.level, split, FRONTS[cell.front][0], budget, cache, symmetric=split == "train", seed=cell.seed
+        ).to(budget.device)
+        for split in SPLITS
+    }
+    config = settings(cell, budget)
+    steps = config["model"]["T"]
+    config["epochs"] = max(1, round(budget.updates / (len(data["train"]) // budget.batch)))
     trainer = Trainer(config, train=data["train"], progress=False)
     history = trainer.fit()
     model = trainer.averaged()
@@ -270,34 +299,60 @@ def potentials(sampler: ARSNNSampler, counts: torch.Tensor) -> torch.Tensor:
 
 
 def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: float) -> None:
-    """Take cells that nobody has taken until the time is over."""
+    """Take cells that nobody has taken until the time is over; those that wait for others are tried again."""
     folder.mkdir(parents=True, exist_ok=True)
-    longest = 0.0
-    for cell in cells:
-        done, claim = folder / f"{cell.name}.json", folder / f"{cell.name}.claim"
-        if done.exists():
-            continue
-        if time.time() + longest > until:
+    longest, left = 0.0, list(cells)
+    while left:
+        waiting = []
+        for cell in left:
+            known = resolve(cell, folder)
+            if known is None or not (cache / known.level / "complete").exists():
+                waiting.append(cell)
+                continue
+            if (folder / f"{known.name}.json").exists():
+                continue
+            if time.time() + longest > until:
+                return
+            longest = max(longest, take(known, budget, folder, cache))
+        if not waiting or time.time() + longest + 2 > until:
             return
-        try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            continue
-        start = time.time()
-        try:
-            values = train_cell(cell, budget, cache)
-            seconds = time.time() - start
-            told = {"cell": cell.row, "seed": cell.seed, "values": values, "seconds": seconds}
-            temporary = done.with_suffix(".tmp")
-            temporary.write_text(json.dumps(told))
-            temporary.replace(done)
-            longest = max(longest, seconds)
-            print(f"{cell.name}: AP {100 * values['test_AP']:.1f}, {seconds:.0f} s", flush=True)
-        except Exception:
-            print(f"{cell.name} failed", flush=True)
-            traceback.print_exc()
-        finally:
-            claim.unlink(missing_ok=True)
+        left = waiting
+        time.sleep(2)
+
+
+def take(cell: Cell, budget: Budget, folder: Path, cache: Path) -> float:
+    """Do a cell unless another process does; the seconds it took."""
+    done, claim = folder / f"{cell.name}.json", folder / f"{cell.name}.claim"
+    try:
+        os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return 0.0
+    start = time.time()
+    try:
+        values = train_cell(cell, budget, cache)
+        seconds = time.time() - start
+        told = {"cell": cell.row, "seed": cell.seed, "values": values, "seconds": seconds}
+        temporary = done.with_suffix(".tmp")
+        temporary.write_text(json.dumps(told))
+        temporary.replace(done)
+        print(f"{cell.name}: AP {100 * values['test_AP']:.1f}, {seconds:.0f} s", flush=True)
+        claim.unlink(missing_ok=True)
+    except Exception:
+        # the claim stays: the same cell would fail for the next process too
+        print(f"{cell.name} failed", flush=True)
+        traceback.print_exc()
+    return time.time() - start
+
+
+def pace(budget: Budget, cache: Path, steps: int) -> float:
+    """Seconds a training step, by a full-spiking ARSNN, after the first ones; run by all workers at once."""
+    config = settings(Cell("arsnn", "full", 0), budget) | {"epochs": 10_000}
+    data = load("hard", "validation", "counts4", budget, cache).to(budget.device)
+    trainer = Trainer(config, train=data, progress=False)
+    trainer.fit(stop_after=10)
+    start = time.time()
+    trainer.fit(stop_after=10 + steps)
+    return (time.time() - start) / steps
 
 
 def merge(name: str, folder: Path, gpu: str | None) -> None:
@@ -389,14 +444,17 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, help="folder of the cells' files")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "eas-det-shapes")
     parser.add_argument("--gpu-name", help="with --merge: the device that trained the cells")
-    parser.add_argument("--updates", type=int, help="another number of updates a cell")
-    parser.add_argument("--render-only", action="store_true")
-    parser.add_argument("--child", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--updates", type=int, help="updates a cell, other than the budget's")
+    parser.add_argument("--fit", type=int, help="choose the updates so that so many cells fit into the time")
+    parser.add_argument("--no-capture", action="store_true", help="no CUDA graphs")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    until = options.child or time.time() + 60 * options.minutes
+    until = time.time() + 60 * options.minutes
     budget = BUDGETS[options.budget]
     if options.updates:
-        budget = Budget(**{**vars(budget), "updates": options.updates})
+        budget = replace(budget, updates=options.updates)
+    if options.no_capture:
+        budget = replace(budget, capture=False)
     cells_folder = options.cells or HERE / "cells" / options.budget
     if options.merge:
         merge(options.budget, cells_folder, options.gpu_name)
@@ -405,25 +463,46 @@ def main() -> None:
     shard, shards = (int(each) for each in options.shard.split("/"))
     mine = queue(budget)[shard::shards]
     cache = options.cache / options.budget
-    if options.child is None:
-        for level in dict.fromkeys(cell.level for cell in mine):
-            render(level, budget, cache, max(1, min(options.workers, os.cpu_count() or 1)))
-        print(f"rendered, {until - time.time():.0f} s left", flush=True)
-        for stale in cells_folder.glob("*.claim"):
-            stale.unlink()
-    if options.render_only:
+    if options.child == "pace":
+        print(f"PACE {pace(budget, cache, 60)}", flush=True)
         return
-    if options.workers == 1 or options.child is not None:
-        work(budget, mine, cells_folder, cache, until)
-    else:
-        arguments = [a for a in sys.argv if a != "--render-only"]
-        children = [
-            subprocess.Popen([sys.executable, *arguments, "--child", str(until)]) for _ in range(options.workers)
-        ]
-        for child in children:
-            child.wait()
-    if shards == 1 and options.child is None and options.cells is None:
+    if options.child is not None:
+        work(budget, mine, cells_folder, cache, float(options.child))
+        return
+    render("hard", budget, cache, min(os.cpu_count() or 1, max(options.workers, 1)))
+    print(f"rendered, {until - time.time():.0f} s left", flush=True)
+    for stale in cells_folder.glob("*.claim"):
+        stale.unlink()
+    arguments = [sys.executable, *sys.argv]
+    if options.fit:
+        seconds = together(arguments, options.workers)
+        if seconds is None and budget.capture:
+            print("CUDA graphs failed here: without them", flush=True)
+            arguments.append("--no-capture")
+            seconds = together(arguments, options.workers)
+        if seconds is not None:
+            # a quarter of a cell is loading, recording and evaluation
+            wanted = 0.75 * (until - time.time()) * options.workers / options.fit / seconds
+            arguments += ["--updates", str(int(max(100, min(wanted, 6000))))]
+            print(f"{1e3 * seconds:.1f} ms a step, {arguments[-1]} updates a cell", flush=True)
+    later = multiprocessing.get_context("spawn").Process(target=render, args=("easy", budget, cache, 1))
+    later.start()  # while others train: its cells come last
+    children = [subprocess.Popen([*arguments, "--child", str(until)]) for _ in range(options.workers)]
+    for child in children:
+        child.wait()
+    later.kill()
+    if shards == 1 and options.cells is None:
         merge(options.budget, cells_folder, torch.cuda.get_device_name() if budget.device == "cuda" else None)
+
+
+def together(arguments: list[str], workers: int) -> float | None:
+    """The mean pace of all workers at once; None if one fails."""
+    running = [
+        subprocess.Popen([*arguments, "--child", "pace"], stdout=subprocess.PIPE, text=True) for _ in range(workers)
+    ]
+    told = [each.communicate()[0] for each in running]
+    found = [float(line.split()[1]) for text in told for line in text.splitlines() if line.startswith("PACE")]
+    return statistics.fmean(found) if len(found) == workers else None
 
 
 if __name__ == "__main__":
