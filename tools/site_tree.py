@@ -19,7 +19,9 @@ from check_files import exported
 from monorepo import Package, Tree
 
 GENERAL = {
+    "Paper against here": "claims.md",
     "Results": "results.md",
+    "Architecture": "architecture.md",
     "Conventions": "conventions.md",
     "Contributing": "contributing.md",
 }
