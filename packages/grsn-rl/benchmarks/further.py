@@ -3,9 +3,9 @@
     python packages/grsn-rl/benchmarks/further.py [--workers N | --shard I/N --merge] [--minutes N] [--more] [--list]
 
 Soft actor-critic on Pendulum-V, 50,000 steps; QMIX on a skirmish, 100,000 steps; greedy return over 100 episodes at the
-end. As in reproduce.py each memory's learning rate is chosen on another seed (100) from the same list, by the training
-return of the last episodes; then seeds 0, 1, 2 run with it. Written to results/reproduce-further.json as cells end; a
-stopped queue goes on where it was. ``--shard i/n`` runs every n-th cell into a file of its own, ``--merge`` joins them.
+end. Every memory of a task has the same settings, set beforehand and not searched; only the spiking ones have a larger
+gain of their gates, so that they fire at the start. Written to results/reproduce-further.json as cells end; a stopped
+queue goes on where it was. ``--shard i/n`` runs every n-th cell into a file of its own, ``--merge`` joins them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import torch
 from grsn_rl import Agent, bootstrap, evaluate
 from results import Results
 
-TUNING_SEED = 100
 RETURN, ENERGY, WON = "median greedy return", "energy per decision, one agent", "median share of episodes won"
 
 
@@ -40,55 +39,52 @@ class Task(NamedTuple):
     algo: str
     steps: int
     settings: dict[str, Any]
-    rates: tuple[float, ...]
 
     @property
     def name(self) -> str:
         return f"{self.env}, {self.algo}"
 
 
-PENDULUM = {"gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.25}
-TEAM = {"epsilon_steps": 20_000, "sync_every": 100}
+PENDULUM = {"lr": 1e-3, "gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.25}
+TEAM = {"lr": 1e-3, "epsilon_steps": 20_000, "sync_every": 100}
 # so that at the start a spiking neuron fires in about a tenth of the steps; GRU and no memory have no such number
 GAIN = {"Pendulum": 10.0}
 CORE = (
-    (Task("Pendulum-V", "sac", 50_000, PENDULUM, (1e-3, 2e-3)), ("none", "grsn", "gru")),
-    (Task("skirmish:3m", "qmix", 100_000, TEAM, (5e-4, 1e-3)), ("lif", "grsn", "gru")),
+    (Task("Pendulum-V", "sac", 50_000, PENDULUM), ("none", "grsn", "gru")),
+    (Task("skirmish:3m", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
 )
 MORE = (
-    (Task("Pendulum-V", "td3", 50_000, PENDULUM, (1e-3, 2e-3)), ("none", "grsn", "gru")),
-    (Task("Pendulum-P", "sac", 50_000, PENDULUM, (1e-3, 2e-3)), ("none", "grsn", "gru")),
-    (Task("skirmish:3m", "qmix", 100_000, TEAM, (5e-4, 1e-3)), ("lif", "grsn", "gru", "none")),
-    (Task("skirmish:8m", "qmix", 100_000, TEAM, (5e-4, 1e-3)), ("lif", "grsn", "gru")),
-    (Task("foraging:8x8-2p-3f-v3", "qmix", 100_000, TEAM, (5e-4, 1e-3)), ("lif", "grsn", "gru")),
-    (Task("mpe:simple_speaker_listener_v4", "qmix", 100_000, TEAM, (5e-4, 1e-3)), ("lif", "grsn", "gru")),
+    (Task("Pendulum-V", "td3", 50_000, PENDULUM), ("none", "grsn", "gru")),
+    (Task("Pendulum-P", "sac", 50_000, PENDULUM), ("none", "grsn", "gru")),
+    (Task("skirmish:3m", "qmix", 100_000, TEAM), ("lif", "grsn", "gru", "none")),
+    (Task("skirmish:8m", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
+    (Task("foraging:8x8-2p-3f-v3", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
+    (Task("mpe:simple_speaker_listener_v4", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
 )
 SEEDS = (0, 1, 2)
 
 
 class Cell(NamedTuple):
-    """One run; without a rate, with the best one of the tuning seed."""
+    """One run."""
 
     task: Task
     memory: str
-    rate: float | None
     seed: int
 
     @property
     def label(self) -> str:
-        return f"{self.task.name}, {self.memory}" + ("" if self.rate is None else f", try lr {self.rate:g}")
+        return f"{self.task.name}, {self.memory}"
 
 
-def train(task: Task, memory: str, rate: float, seed: int) -> tuple[dict[str, float], float]:
+def train(task: Task, memory: str, seed: int) -> tuple[dict[str, float], float]:
     """One run: what it was worth in the end, and its seconds of CPU."""
     torch.set_num_threads(1)
     begin = time.process_time()
     options = {"gain": GAIN.get(task.env.partition("-")[0], 5.0)} if memory in ("grsn", "lif") else {}
-    agent = Agent.create(task.env, task.algo, memory, seed, lr=rate, memory_options=options, **task.settings)
+    agent = Agent.create(task.env, task.algo, memory, seed, memory_options=options, **task.settings)
     agent.learn(task.steps, progress=False)
     result = evaluate(agent, episodes=100)
     values = {
-        "lr": rate,
         "train_return": float(np.mean(agent.algorithm.returns)),
         "return": result.mean,
         "nJ": result.energy_nJ,
@@ -101,18 +97,12 @@ def train(task: Task, memory: str, rate: float, seed: int) -> tuple[dict[str, fl
 
 
 def queue(more: bool) -> list[Cell]:
-    """The core table's cells first; the search before what needs it."""
-    cells: list[Cell] = []
+    """The core table's cells first, one seed of everything before the next."""
+    cells: dict[tuple[str, int], Cell] = {}
     for table in (CORE, MORE)[: 1 + more]:
-        cells += [Cell(t, m, rate, TUNING_SEED) for t, memories in table for rate in t.rates for m in memories]
-        cells += [Cell(t, m, None, seed) for seed in SEEDS for t, memories in table for m in memories]
-    return list({(cell.label, cell.seed): cell for cell in reversed(cells)}.values())[::-1]
-
-
-def chosen(out: Results, task: Task, memory: str) -> float | None:
-    """The rate of the best training return on the tuning seed; None while some are missing."""
-    scores = [out.values(Cell(task, memory, rate, TUNING_SEED).label, "train_return") for rate in task.rates]
-    return max(zip(scores, task.rates, strict=True))[1] if all(scores) else None
+        for cell in (Cell(task, memory, seed) for seed in SEEDS for task, memories in table for memory in memories):
+            cells.setdefault((cell.label, cell.seed), cell)
+    return list(cells.values())
 
 
 def return_row(out: Results, task: Task, memory: str) -> None:
@@ -124,7 +114,6 @@ def return_row(out: Results, task: Task, memory: str) -> None:
         return
     middle, (low, high) = median(values), bootstrap(values, np.median)
     note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]"
-    note += f"; lr {chosen(out, task, memory):g}"
     if rates := out.values(name, "rate"):
         note += f"; rate {median(rates):.2f}, dead {median(out.values(name, 'dead')):.0%}"
     if won := out.values(name, "won"):
@@ -162,32 +151,21 @@ def rows(out: Results, more: bool) -> None:
     """Summaries of all cells that are done, and what is still to do."""
     for task, memories in (*CORE, *(MORE if more else ())):
         for memory in memories:
-            for rate in task.rates:
-                label = Cell(task, memory, rate, TUNING_SEED).label
-                for tried, worth in zip(out.values(label, "train_return"), out.values(label, "return"), strict=True):
-                    out.add(
-                        name=label, metric="training return of the last 50 episodes", ours=tried, n=1,
-                        table="further-tuning", note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.4g}",
-                    )  # fmt: skip
             return_row(out, task, memory)
             energy_row(out, task, memory)
     out.write()
 
 
 def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bool) -> None:
-    """Run the cells, each as soon as its rate is known; one that fails is told and left out."""
+    """Run the cells; one that fails is told and left out."""
     begun = time.monotonic()
     waiting = [cell for cell in cells if not out.has_cell(cell.label, cell.seed)]
     running: dict[Future[Any], Cell] = {}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         while True:
-            for cell in list(waiting):
-                if len(running) >= workers or time.monotonic() - begun > 60 * minutes:
-                    break
-                rate = cell.rate if cell.rate is not None else chosen(out, cell.task, cell.memory)
-                if rate is not None:
-                    waiting.remove(cell)
-                    running[pool.submit(train, cell.task, cell.memory, rate, cell.seed)] = cell
+            while waiting and len(running) < workers and time.monotonic() - begun < 60 * minutes:
+                cell = waiting.pop(0)
+                running[pool.submit(train, *cell)] = cell
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -232,9 +210,7 @@ def main() -> None:
     cells = [cell for cell in queue(args.more) if args.only in cell.label]
     if args.shard:
         index, count = (int(part) for part in args.shard.split("/"))
-        # a memory's search and what waits for it stay in one shard
-        groups = list(dict.fromkeys((cell.task.name, cell.memory) for cell in cells))
-        cells = [cell for cell in cells if groups.index((cell.task.name, cell.memory)) % count == index]
+        cells = cells[index::count]
     if args.list:
         for cell in cells:
             print(("done " if out.has_cell(cell.label, cell.seed) else "     ") + f"{cell.label}, seed {cell.seed}")
