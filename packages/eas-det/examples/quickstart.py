@@ -28,8 +28,8 @@ from eas_det import (
     save_boxes,
     write_dat,
 )
-from eas_det.plot import event_frame, interval_map
 from eas_det.synth import Clip, EventShapes
+from eas_det.viz import draw, sampling_map
 
 BINS, WINDOW = 8, 200_000  # 25 ms each
 
@@ -102,10 +102,10 @@ def main() -> None:
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3)
     now = boxes[boxes["t"] == label]
-    event_frame(reader.slice(label - WINDOW, label), now, ax=axes[0])
+    draw(reader.slice(label - WINDOW, label), now, ax=axes[0])
     axes[1].imshow(output.samples[0, 0].abs().sum(0).numpy(), cmap="magma")
     axes[1].set(title="adaptive sample", xticks=[], yticks=[])
-    interval_map(intervals, ax=axes[2])
+    sampling_map(intervals, ax=axes[2])
     axes[2].set_title("how long each pixel was sampled")
     figure.savefig(out / "sampling.png", dpi=120)
 

@@ -50,13 +50,13 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
 
 def test_pictures(recipes: SimpleNamespace, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from eas_det.plot import animate, event_frame, interval_map
+    from eas_det.viz import animate, draw, sampling_map
 
     events = recipes.make_events(500)
-    assert event_frame(events).images
+    assert draw(events).images
     values = np.full((4, 5), np.nan)
     values[1, 2] = 25_000
-    assert interval_map(values).images
+    assert sampling_map(values).images
     assert animate(tmp_path / "a.gif", events, window_us=30_000).stat().st_size > 1000
     with pytest.raises(ValueError, match="expected one map"):
-        interval_map(np.zeros((2, 3, 4)))
+        sampling_map(np.zeros((2, 3, 4)))

@@ -202,6 +202,14 @@ class Events:
         x, y = (kept.x - np.uint16(x0)).astype(np.uint16), (kept.y - np.uint16(y0)).astype(np.uint16)
         return Events.trusted(kept.t, x, y, kept.p, (width, height))
 
+    def check(self) -> Events:
+        """Look again at all that the constructor promises, for events from :meth:`trusted`; returns the events."""
+        return Events(self.t, self.x, self.y, self.p, self.sensor_size)
+
+    def sort(self) -> Events:
+        """Sorted by time (stable); only events from :meth:`trusted` can be otherwise."""
+        return Events(self.t, self.x, self.y, self.p, self.sensor_size, repair="sort")
+
     def dedup(self) -> Events:
         """Each (t, x, y, p) once: some recordings of Gen1 hold about 14 % of their events twice (x > 255)."""
         if not len(self):

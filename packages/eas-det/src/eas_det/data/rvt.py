@@ -23,7 +23,7 @@ _BINS = 10
 
 
 class RVTPreprocessed:
-    """Slices of 50 ms with 10 sub-bins and two polarities, summed to counts of 50 ms (extra ``hdf5``).
+    """Slices of 50 ms with 10 sub-bins and two polarities, summed to counts of 50 ms (extra ``h5``).
 
     A sequence's folder holds, below the representation's folder, [N, 20, H, W] uint8 (channel = polarity x 10 +
     sub-bin, counts clipped at 255), ``timestamps_us.npy`` [N] (the end of each slice) and
@@ -52,7 +52,7 @@ class RVTPreprocessed:
         try:
             import h5py  # noqa: F401
         except ImportError:
-            raise ImportError("RVT's files need h5py: pip install 'eas-det[hdf5]'") from None
+            raise ImportError("RVT's files need h5py: pip install 'eas-det[h5]'") from None
         if dataset not in _CLASSES or bins < 1:
             raise ValueError(f"dataset={dataset!r}, bins={bins} given; expected {' or '.join(_CLASSES)}, and bins >= 1")
         self.classes, self.bins, self.clean = _CLASSES[dataset], bins, clean

@@ -132,7 +132,7 @@ def read_hdf5(path: Path, size: tuple[int, int] | None, defects: Defects, unit: 
     try:
         import h5py
     except ImportError:
-        raise ImportError("HDF5 files need h5py: pip install 'eas-det[hdf5]'") from None
+        raise ImportError("HDF5 files need h5py: pip install 'eas-det[h5]'") from None
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401 - registers the filters that event data sets are compressed with
     try:

@@ -11,15 +11,15 @@ from .reader import open_events
 
 __all__ = [
     "decode_aedat4",
-    "decode_bin",
     "decode_csv",
     "decode_dat",
-    "decode_es",
     "decode_evt2",
     "decode_evt3",
-    "decode_hdf5",
+    "decode_ncaltech_bin",
     "decode_npy",
     "decode_npz",
+    "read_es",
+    "read_h5",
 ]
 
 Path = str | PathLike[str]
@@ -40,12 +40,12 @@ def decode_evt3(path: Path, **options: Any) -> Events:
     return open_events(path, "evt3", **options).read()
 
 
-def decode_bin(path: Path, **options: Any) -> Events:
+def decode_ncaltech_bin(path: Path, **options: Any) -> Events:
     """N-MNIST and N-Caltech101 .bin; rows with y = 240 are overflow marks, not events."""
     return open_events(path, "bin", **options).read()
 
 
-def decode_es(path: Path, **options: Any) -> Events:
+def read_es(path: Path, **options: Any) -> Events:
     """Event Stream 2, DVS events."""
     return open_events(path, "es", **options).read()
 
@@ -55,8 +55,8 @@ def decode_aedat4(path: Path, **options: Any) -> Events:
     return open_events(path, "aedat4", **options).read()
 
 
-def decode_hdf5(path: Path, **options: Any) -> Events:
-    """HDF5 (extra ``hdf5``): t, x, y, p in a group, as RVT, DSEC and others write them."""
+def read_h5(path: Path, **options: Any) -> Events:
+    """HDF5 (extra ``h5``): t, x, y, p in a group, as RVT, DSEC and others write them."""
     return open_events(path, "hdf5", **options).read()
 
 

@@ -37,7 +37,7 @@ def open_events(
 
     Args:
         path: Prophesee .dat, EVT2 and EVT3 .raw, N-MNIST and N-Caltech101 .bin, Event Stream .es, AEDAT4 (extra
-            ``aedat``), HDF5 (extra ``hdf5``), npy, npz, csv or text.
+            ``aedat``), HDF5 (extra ``h5``), npy, npz, csv or text.
         format: one of dat, evt2, evt3, bin, es, aedat4, npy, npz, csv, hdf5; "auto" looks at the first bytes.
         t_range: only events with t_range[0] <= t < t_range[1], microseconds.
         chunk_us: iterate in windows of this length, counted from the first event; None: as it is fastest.

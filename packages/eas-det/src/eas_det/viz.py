@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .events import Events
 
-__all__ = ["animate", "draw_boxes", "event_frame", "interval_map"]
+__all__ = ["animate", "draw", "draw_boxes", "sampling_map"]
 
 
 def _axes(ax: Any) -> Any:
@@ -36,7 +36,7 @@ def _frame(events: Events, size: tuple[int, int]) -> NDArray[Any]:
     return np.asarray(1 - strength * (1 - colour))
 
 
-def event_frame(
+def draw(
     events: Events, boxes: NDArray[Any] | None = None, *, size: tuple[int, int] | None = None, ax: Any = None
 ) -> Any:
     """Events summed over time: red where brighter, blue where darker; boxes of BOX_DTYPE on top.
@@ -67,7 +67,7 @@ def draw_boxes(
     return ax
 
 
-def interval_map(intervals: Any, *, ax: Any = None) -> Any:
+def sampling_map(intervals: Any, *, ax: Any = None) -> Any:
     """Where a sampler looks briefly: one map of intervals, as from sampling_intervals.
 
     Args: intervals: [H, W] microseconds (tensor or array), nan where nothing was sampled. ax: where to draw.
@@ -116,7 +116,7 @@ def animate(
             if boxes is not None and len(boxes):
                 past = boxes["t"][boxes["t"] <= start + window_us]
                 shown = boxes[boxes["t"] == past.max()] if past.size else None
-            event_frame(events.window(start, start + window_us), shown, size=(width, height), ax=ax)
+            draw(events.window(start, start + window_us), shown, size=(width, height), ax=ax)
             ax.set_title("")
             writer.grab_frame()
     return Path(path)
