@@ -136,8 +136,9 @@ def work(cells: list[tuple[str, str, int]], jobs: int, until: float) -> Iterator
             for done in as_completed(waiting, timeout=None if until == float("inf") else until - time.monotonic()):
                 yield waiting[done], done.exception() or done.result()
         except TimeoutError:
+            running = list(pool._processes.values())  # before the pool forgets them
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(pool._processes.values()):  # the cells that still run are lost, the others written
+            for process in running:  # the cells that still run are lost, the others written
                 process.kill()
 
 
