@@ -50,16 +50,16 @@ TEAM = {"lr": 1e-3, "epsilon_steps": 20_000, "sync_every": 100}
 # so that at the start a spiking neuron fires in about a tenth of the steps; GRU and no memory have no such number
 GAIN = {"Pendulum": 10.0}
 CORE = (
-    (Task("Pendulum-V", "sac", 50_000, PENDULUM), ("none", "grsn", "gru")),
-    (Task("skirmish:3m", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
+    (Task("Pendulum-V", "sac", 50_000, PENDULUM), ("gru", "grsn", "none")),
+    (Task("skirmish:3m", "qmix", 100_000, TEAM), ("gru", "grsn", "lif")),
 )
 MORE = (
-    (Task("Pendulum-V", "td3", 50_000, PENDULUM), ("none", "grsn", "gru")),
-    (Task("Pendulum-P", "sac", 50_000, PENDULUM), ("none", "grsn", "gru")),
-    (Task("skirmish:3m", "qmix", 100_000, TEAM), ("lif", "grsn", "gru", "none")),
-    (Task("skirmish:8m", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
-    (Task("foraging:8x8-2p-3f-v3", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
-    (Task("mpe:simple_speaker_listener_v4", "qmix", 100_000, TEAM), ("lif", "grsn", "gru")),
+    (Task("Pendulum-V", "td3", 50_000, PENDULUM), ("gru", "grsn", "none")),
+    (Task("Pendulum-P", "sac", 50_000, PENDULUM), ("gru", "grsn", "none")),
+    (Task("skirmish:3m", "qmix", 100_000, TEAM), ("gru", "grsn", "lif", "none")),
+    (Task("skirmish:8m", "qmix", 100_000, TEAM), ("gru", "grsn", "lif")),
+    (Task("foraging:8x8-2p-3f-v3", "qmix", 100_000, TEAM), ("gru", "grsn", "lif")),
+    (Task("mpe:simple_speaker_listener_v4", "qmix", 100_000, TEAM), ("gru", "grsn", "lif")),
 )
 SEEDS = (0, 1, 2)
 
