@@ -1,4 +1,4 @@
-"""Event cameras: recordings in, tensors out.
+"""Event cameras: recordings in, tensors and boxes out.
 
 >>> from eas_det import Events, micro_counts
 >>> events = Events(t=[10, 20, 30], x=[0, 1, 1], y=[0, 0, 1], p=[1, 0, 1], sensor_size=(2, 2))
@@ -15,6 +15,8 @@ from .io import EventReader, open_events, write_dat, write_npz
 from .representations import event_count, micro_counts, stacked_histogram, time_surface, voxel_cube, voxel_grid
 
 if TYPE_CHECKING:
+    from .metrics import PropheseeEvaluator
+    from .models import Detections, EventDetector
     from .representations import LearnedKernelVoxel, PackedEvents, bin_batch, letterbox, pack
     from .sampler import (
         ARSNNSampler,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
         sampling_intervals,
         to_steps,
     )
+    from .stream import StreamingDetector
+    from .train import Trainer
 
 __version__ = "0.1.0"
 
@@ -34,13 +38,18 @@ __all__ = [
     "ARSNNSampler",
     "CountEmbedding",
     "DecodeError",
+    "Detections",
+    "EventDetector",
     "EventReader",
     "Events",
     "LearnedKernelVoxel",
     "PackedEvents",
+    "PropheseeEvaluator",
     "RSNNEmbedding",
     "SNNEmbedding",
     "SamplerOutput",
+    "StreamingDetector",
+    "Trainer",
     "__version__",
     "bin_batch",
     "clean_boxes",
@@ -65,6 +74,11 @@ __all__ = [
 
 # torch takes a second to load, and reading recordings does not need it
 _LATER = {
+    "PropheseeEvaluator": "metrics",
+    "Trainer": "train",
+    "StreamingDetector": "stream",
+    "Detections": "models",
+    "EventDetector": "models",
     "ARSNNSampler": "sampler",
     "CountEmbedding": "sampler",
     "RSNNEmbedding": "sampler",

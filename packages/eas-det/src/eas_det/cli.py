@@ -1,4 +1,4 @@
-"""The command ``eas-det``: decode, info, bin, synth, bench."""
+"""The command ``eas-det``: decode, info, bin, synth, bench; train, eval, predict, profile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Event cameras: recordings in, tensors out.", no_args_is_help=True, add_completion=False)
+from . import commands
+
+app = typer.Typer(help="Event cameras: recordings in, boxes out.", no_args_is_help=True, add_completion=False)
 
 File = Annotated[Path, typer.Argument(help="A recording: .dat, .raw, .bin, .es, .aedat4, .h5, .npy, .npz, .csv.")]
 Format = Annotated[str, typer.Option("--format", help="auto, or the format's name.")]
@@ -168,6 +170,9 @@ def bench(
         return
     for name, value in found.items():
         typer.echo(f"{name:<28}{value / 1e6:>9.1f} million events/s")
+
+
+commands.add_to(app)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,18 @@ def _frame(events: Events, size: tuple[int, int]) -> NDArray[Any]:
 
 
 def draw(
-    events: Events, boxes: NDArray[Any] | None = None, *, size: tuple[int, int] | None = None, ax: Any = None
+    events: Events,
+    boxes: NDArray[Any] | None = None,
+    *,
+    truth: NDArray[Any] | None = None,
+    classes: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    ax: Any = None,
 ) -> Any:
     """Events summed over time: red where brighter, blue where darker; boxes of BOX_DTYPE on top.
 
-    Args: events. boxes: drawn if given. size: (width, height), by default the sensor's. ax: where (None: new figure).
+    Args: events. boxes: drawn if given. truth: drawn dashed, for comparison. classes: names, written with the score
+        beside boxes. size: (width, height), by default the sensor's. ax: where (None: new figure).
     Returns: the Axes.
     """
     grid = size or events.sensor_size
@@ -49,21 +57,34 @@ def draw(
         raise ValueError("nobody knows the sensor's size; pass size=(width, height)")
     ax = _axes(ax)
     ax.imshow(_frame(events, grid), interpolation="nearest", extent=(0, grid[0], grid[1], 0))
+    if truth is not None:
+        draw_boxes(ax, truth, style="--")
     if boxes is not None:
-        draw_boxes(ax, boxes)
+        draw_boxes(ax, boxes, classes=classes)
     ax.set(xticks=[], yticks=[], title=f"{len(events):,} events, {events.duration / 1000:.0f} ms")
     return ax
 
 
 def draw_boxes(
-    ax: Any, boxes: NDArray[Any], colours: tuple[str, ...] = ("tab:green", "tab:orange", "tab:purple")
+    ax: Any,
+    boxes: NDArray[Any],
+    colours: tuple[str, ...] = ("tab:green", "tab:orange", "tab:purple"),
+    *,
+    classes: Sequence[str] | None = None,
+    style: str = "-",
 ) -> Any:
-    """Outlines of boxes of BOX_DTYPE, a colour per class. Returns the Axes."""
+    """Outlines of boxes of BOX_DTYPE, a colour per class; with ``classes``, name and score. Returns the Axes."""
     from matplotlib.patches import Rectangle
 
     for box in boxes:
-        colour = colours[int(box["class_id"]) % len(colours)]
-        ax.add_patch(Rectangle((box["x"], box["y"]), box["w"], box["h"], fill=False, ec=colour, lw=1.5))
+        kind = int(box["class_id"])
+        colour = colours[kind % len(colours)]
+        side = (float(box["w"]), float(box["h"]))
+        ax.add_patch(Rectangle((box["x"], box["y"]), *side, fill=False, ec=colour, lw=1.5, ls=style))
+        if classes is not None:
+            name = classes[kind] if kind < len(classes) else str(kind)
+            text = f"{name} {float(box['class_confidence']):.2f}"
+            ax.text(float(box["x"]), float(box["y"]), text, color=colour, size=7, va="bottom", clip_on=True)
     return ax
 
 
@@ -85,16 +106,24 @@ def sampling_map(intervals: Any, *, ax: Any = None) -> Any:
     return ax
 
 
+def _latest(boxes: NDArray[Any] | None, t: int) -> NDArray[Any] | None:
+    """The boxes of the last time up to t."""
+    past = None if boxes is None else boxes["t"][boxes["t"] <= t]
+    return None if boxes is None or past is None or not past.size else boxes[boxes["t"] == past.max()]
+
+
 def animate(
     path: str | PathLike[str],
     events: Events,
     boxes: NDArray[Any] | None = None,
     *,
+    truth: NDArray[Any] | None = None,
+    classes: Sequence[str] | None = None,
     window_us: int = 20_000,
     fps: int = 10,
     scale: int = 3,
 ) -> Path:
-    """Write a recording as a .gif, a window a frame; boxes stay until the next ones.
+    """Write a recording as a .gif, a window a frame; boxes stay until the next ones. truth, classes: as of draw.
 
     Returns: the path.
     Raises: ValueError: no events, or no known size.
@@ -112,11 +141,9 @@ def animate(
     with writer.saving(figure, str(path), dpi=100):
         for start in range(int(events.t[0]), int(events.t[-1]) + 1, window_us):
             ax.clear()
-            shown = None
-            if boxes is not None and len(boxes):
-                past = boxes["t"][boxes["t"] <= start + window_us]
-                shown = boxes[boxes["t"] == past.max()] if past.size else None
-            draw(events.window(start, start + window_us), shown, size=(width, height), ax=ax)
+            end = start + window_us
+            shown, known = _latest(boxes, end), _latest(truth, end)
+            draw(events.window(start, end), shown, truth=known, classes=classes, size=(width, height), ax=ax)
             ax.set_title("")
             writer.grab_frame()
     return Path(path)

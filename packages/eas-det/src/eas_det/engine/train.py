@@ -333,7 +333,8 @@ class _Captured:
         self, loss: nn.Module, optimiser: torch.optim.Optimizer, data: EventDetectionDataset, config: TrainConfig
     ) -> None:
         self.loss, self.optimiser, self.config = loss, optimiser, config
-        self.most = max(1, max(len(data[place].labels) for place in range(len(data))))
+        labels = getattr(data, "labels_at", data.__getitem__)
+        self.most = max(1, max(len(labels(place).labels) for place in range(len(data))))
         self.graph: Any = None
 
     def __call__(self, batch: Any, rate: float) -> dict[str, float]:

@@ -211,7 +211,7 @@ class EventDetector(nn.Module):
             x: as of forward. conf: scores from here on are kept (0.001 for evaluation). nms: overlap above which the
                 weaker of two boxes of a class goes. max_detections: keep the best of them.
         Returns:
-            B Detections; each place gives its best class alone. Boxes are cut to the frame of x.
+            B Detections, on the CPU; each place gives its best class alone. Boxes are cut to the frame of x.
         """
         was = self.training
         self.eval()
@@ -231,11 +231,12 @@ def postprocess(
 ) -> list[Detections]:
     """Detections from raw predictions: best class a place, threshold, suppression by class; see predict.
 
-    Args: size: (width, height) of the frame, to which boxes are cut.
+    Args: size: (width, height) of the frame, to which boxes are cut. Returns: tensors on the CPU.
     """
     best, labels = predictions.scores.max(-1)
-    limit = predictions.boxes.new_tensor([size[0], size[1], size[0], size[1]])
-    boxes = predictions.boxes.clamp_min(0).minimum(limit)
+    # suppression compares few boxes one by one: a CPU has done it before a GPU has started
+    boxes, best, labels = predictions.boxes.cpu(), best.cpu(), labels.cpu()
+    boxes = boxes.clamp_min(0).minimum(torch.tensor([*size, *size], dtype=boxes.dtype))
     found = []
     for box, score, label in zip(boxes, best, labels, strict=True):
         # what lies outside the frame altogether, or is not finite, is no box
