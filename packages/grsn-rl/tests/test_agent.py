@@ -61,6 +61,30 @@ def test_train_2n_equals_train_n_save_load_train_n(
     assert len(rows[0].splitlines()) > 3
 
 
+def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """Killed between two checkpoints: the rows after the last one are gone over again."""
+    whole = small()
+    whole.learn(64 * 10, progress=False, run=tmp_path / "whole")
+    killed = small()
+    killed.learn(64 * 3, progress=False, run=tmp_path / "killed")  # leaves a checkpoint
+    iterate, turns = killed.algorithm.iterate, iter(range(2))
+
+    def until_killed() -> dict[str, float]:
+        if next(turns, None) is None:
+            raise SystemExit("killed")
+        return iterate()
+
+    killed.algorithm.iterate = until_killed  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        killed.learn(64 * 7, progress=False, run=tmp_path / "killed", checkpoint_every=1e9)
+    assert len((tmp_path / "killed" / "metrics.csv").read_text().splitlines()) == 1 + 5
+    resumed = Agent.load(tmp_path / "killed" / "checkpoint.npz")
+    assert resumed.steps == 64 * 3
+    resumed.learn(64 * 10, progress=False, run=tmp_path / "killed", total=True)
+    assert equal(whole.algorithm.get_state(), resumed.algorithm.get_state())
+    assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "killed" / "metrics.csv").read_text()
+
+
 def test_rows_after_the_checkpoint_are_written_again(tmp_path: Path) -> None:
     agent = small()
     agent.learn(256, progress=False, run=tmp_path)
