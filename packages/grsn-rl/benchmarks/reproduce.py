@@ -57,7 +57,8 @@ PENDULUM: dict[str, tuple[Settings, ...]] = {
     ),
     "lif": (
         {"lr": 3e-3, "gain": 8}, {"lr": 6e-3, "gain": 8}, {"lr": 3e-3, "gain": 2},
-        {"lr": 3e-3, "gain": 8, "decay": 0.8}, {"lr": 3e-3, "gain": 8, "gamma": 0.95}, {"lr": 3e-3, "gain": 8, "decay": 0.9},
+        {"lr": 3e-3, "gain": 8, "decay": 0.8}, {"lr": 3e-3, "gain": 8, "decay": 0.9},
+        {"lr": 3e-3, "gain": 8, "gamma": 0.95},
     ),
 }  # fmt: skip
 
