@@ -2,8 +2,7 @@
 
     python packages/grsn-rl/benchmarks/gpu.py [--out FOLDER] [--minutes N]
 
-Writes speed-<gpu>.json. Taking turns, median of CUDA-event times; TF32 is off for both sides, or on for both. "loop" is
-the same cell as whole-array operations, a step at a time. One line per result; a case that fails is told and left out.
+Writes speed-<gpu>.json. Taking turns, median of CUDA-event times; TF32 is off for both sides, or on for both. One line per result; a case that fails is told and left out.
 """
 
 from __future__ import annotations
@@ -85,7 +84,6 @@ def sequences(out: Results, steps: int, batch: int, inputs: int, hidden: int, tf
     weight = torch.randn(steps, batch, hidden, device="cuda")
     modules: dict[str, nn.Module] = {
         "GRSN": GRSN(inputs, hidden), "cuDNN GRU": nn.GRU(inputs, hidden), "cuDNN LSTM": nn.LSTM(inputs, hidden),
-        "loop": GRSN(inputs, hidden, backend="torch"),
     }  # fmt: skip
     found = timed({name: both(module.cuda(), x, weight) for name, module in modules.items()}, rounds)
     ours, spread = found.pop("GRSN")
