@@ -2,7 +2,8 @@
 
     python packages/grsn-rl/benchmarks/gpu.py [--out FOLDER] [--minutes N]
 
-Writes speed-<gpu>.json. Taking turns, median of CUDA-event times; TF32 is off for both sides, or on for both. One line per result; a case that fails is told and left out.
+Writes speed-<gpu>.json. Taking turns, median of CUDA-event times; TF32 is off for both sides, or on for both. One line
+per result; a case that fails is told and left out.
 """
 
 from __future__ import annotations
