@@ -117,7 +117,9 @@ def distinct_integers(values: Array) -> tuple[Array, Array]:
         raw, rows = np.unique(values, return_inverse=True)
         return raw, rows.astype(np.int64, copy=False)
     # narrow signed types would not hold the differences
-    shifted = (values if values.dtype.kind == "u" else values.astype(np.int64, copy=False)) - values.min()
+    shifted = values if values.dtype.kind == "u" else values.astype(np.int64, copy=False)
+    if low:
+        shifted = shifted - values.min()
     present = np.zeros(high - low + 1, np.bool_)
     present[shifted] = True
     raw = np.flatnonzero(present).astype(values.dtype) + values.min()

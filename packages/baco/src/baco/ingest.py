@@ -7,6 +7,7 @@ users (then of items) at a time. A log of integer ids that clearly fits is put t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +169,13 @@ class _Build:
         self._done()
         if (weights == 1).all():  # a binary log, as for every reader
             weights, self.weighted = np.empty(0, np.float64), False
-        user_ids, users, kept = _numbered(np.ma.getdata(parts["u"]), "user", min_user)
+        users, items = (np.ma.getdata(parts[name]) for name in ("u", "i"))
+        with ThreadPoolExecutor(2) as pool:
+            of_users = pool.submit(_numbered, users, "user", min_user)
+            kept = slice(None) if min_user == 1 else of_users.result()[2]
+            item_ids, items, of_those = _numbered(items[kept], "item", min_item)
+            user_ids, users, _ = of_users.result()
         self._done()
-        item_ids, items, of_those = _numbered(np.ma.getdata(parts["i"])[kept], "item", min_item)
         del parts
         users = users[of_those]
         weights = weights[kept][of_those] if self.weighted else weights
