@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from grsn_rl import GRSN, Agent
-from grsn_rl._bench import compare_cells
+from grsn_rl._bench import compare_cells, interleaved
+from grsn_rl.cells import _sequence, _steps
 from grsn_rl.envs import make
 from results import Results
 from spk_neurons import ATan
@@ -101,6 +103,34 @@ def cells(out: Results, rounds: int) -> None:
                 target=">= 1" if peer == "nn.GRU" else None, met=ratio >= 1 if peer == "nn.GRU" else None,
                 n=3 * rounds, spread=ours["step_spread"], note="no gradient, 50 calls each", table="cells",
             )  # fmt: skip
+    out.write()
+
+
+def bounds(out: Results, steps: int, batch: int, inputs: int, hidden: int, rounds: int) -> None:
+    """What the matrix products alone would allow, and the parts' own times: where a target is missed, why."""
+    x = torch.randn(steps, batch, inputs, requires_grad=True)
+    z = torch.randn(2, steps, batch, hidden, requires_grad=True)
+    go = torch.randn(steps, batch, hidden)
+    decay = torch.full((hidden,), 0.5, requires_grad=True)
+    zero = torch.zeros(batch, hidden)
+    ours, loop, linear = GRSN(inputs, hidden), Loop(inputs, hidden), nn.Linear(inputs, 2 * hidden)
+    cell, weight, bias = _steps.gated(False, False, "atan"), ours.weight_ih_l0, ours.bias_ih_l0
+    wide = z.detach().permute(1, 2, 0, 3).reshape(steps, batch, 2 * hidden)
+    runs: dict[str, Callable[[], Any]] = {
+        "whole cell": lambda: (ours(x)[0] * go).sum().backward(),
+        LOOP: lambda: (loop(x)[0] * go).sum().backward(),
+        "products as ours, a batch of two": lambda: ours._gates(x, weight, bias).backward(z.detach()),
+        "products as one linear layer": lambda: linear(x).backward(wide),
+        "recurrence alone": lambda: _sequence.run(cell, z, (zero, zero), decay, None, 1.0, 2.0)[0][0].backward(go),
+    }
+    found = interleaved(runs, rounds)
+    peer = 1e3 * found.pop(LOOP)[0]
+    for name, (seconds, spread) in found.items():
+        out.add(
+            name=f"{name}, T={steps}, B={batch}, I={inputs}, H={hidden}", metric="forward + backward", unit="ms",
+            ours=1e3 * seconds, peer=(LOOP, peer), ratio=peer / (1e3 * seconds), n=rounds, spread=1e3 * spread,
+            table="bounds", note="the ratio is what the whole would reach if the rest cost nothing",
+        )  # fmt: skip
     out.write()
 
 
@@ -196,6 +226,8 @@ def main() -> None:
     out = Results("grsn-rl", "speed", threads=1, resume=args.only is not None, command=command)
     if args.only != "agents":
         cells(out, args.rounds)
+        for size in SIZES:
+            bounds(out, *size, rounds=args.rounds)
     if args.only != "cells":
         agents(out, args.rounds)
 
