@@ -26,7 +26,7 @@ def assign(codebook: Codes, new_users: Any, new_items: Any) -> Assigned:
     for side, given in (("user", new_users), ("item", new_items)):
         if given is not None:
             edges, ids = _new_edges(codebook, side, given)
-            codes, _ = place(codebook.anchors, side, edges, *_known(codebook, side), _places(codebook, side))
+            codes, _ = place(codebook.anchors, side, edges, _known(codebook, side), _places(codebook, side))
             found |= {f"{side}_codes": codes, f"{side}_ids": ids}
     return Assigned(**found)
 
@@ -106,12 +106,12 @@ def split_log(codebook: Codes, graph: BipartiteGraph) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
-def _known(codebook: Codes, side: str) -> tuple[Array]:
+def _known(codebook: Codes, side: str) -> Array:
     """Labels of the other side's ids."""
     assert codebook.anchors is not None
     if side == "user":
-        return (codebook.anchors.item_labels[codebook.item_codes[:, 0]],)
-    return (codebook.anchors.user_labels[codebook.user_codes[:, 0]],)
+        return codebook.anchors.item_labels[codebook.item_codes[:, 0]]
+    return codebook.anchors.user_labels[codebook.user_codes[:, 0]]
 
 
 def _places(codebook: Codes, side: str) -> int:
