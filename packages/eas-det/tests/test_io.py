@@ -262,6 +262,26 @@ def test_defects_name_the_byte(events: Events, tmp_path: Path) -> None:
         assert open_events(path, errors="truncate").read() == events[:50]
 
 
+@pytest.mark.parametrize("place", [0, 1, 2047, 2048, 2049, 4095, 4999])
+def test_a_defect_anywhere_in_a_block_is_found_where_it_is(
+    place: int, recipes: SimpleNamespace, tmp_path: Path
+) -> None:
+    events = recipes.make_events(5000)
+    path = tmp_path / "a.dat"
+    write_dat(path, events)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\x0c\x08") + 2
+    begins = start + 8 * place
+    for offset, changed in ((4, b"\xff\x3f"), *(((0, bytes(4)),) if place else ())):  # a pixel outside, a time of 0
+        damaged = content.copy()
+        damaged[begins + offset : begins + offset + len(changed)] = changed
+        path.write_bytes(bytes(damaged))
+        for read in (lambda: open_events(path).read(), lambda: micro_counts(open_events(path), 3, 0, 10**6)):
+            with pytest.raises(DecodeError) as caught:
+                read()
+            assert caught.value.offset == begins
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -83,6 +83,36 @@ def test_counts_lose_nothing_and_add_up(events: Events, n: int, cut: int) -> Non
     assert grid.sum() == pytest.approx((2.0 * events.p - 1).sum() - behind, abs=1e-9)
 
 
+def test_the_order_of_events_does_not_matter(recipes: SimpleNamespace) -> None:
+    events = recipes.make_events(3000, (7, 5))
+    order = np.random.default_rng(0).permutation(len(events))
+    fields = (getattr(events, name)[order] for name in "txyp")
+    assert np.array_equal(micro_counts(Events(*fields, (7, 5), repair="sort"), 4), micro_counts(events, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.float64])
+def test_a_pixel_may_fire_more_often_than_a_byte_holds(dtype: Any, tmp_path: Path) -> None:
+    n = 5000
+    t = np.arange(n)
+    events = Events(t, np.where(t % 3, 1, 0), np.zeros(n, int), t % 2, (2, 1))
+    wanted = _reference.micro_counts(events, 2, 0, n)
+    assert wanted.max() > 3 * 256
+    assert np.array_equal(micro_counts(events, 2, 0, n, dtype=dtype), wanted)
+    write_dat(tmp_path / "a.dat", events)
+    assert np.array_equal(micro_counts(open_events(tmp_path / "a.dat"), 2, 0, n, dtype=dtype), wanted)
+
+
+@pytest.mark.parametrize("span", [39_999, (1 << 31) + 1, (1 << 32) + 3])
+def test_voxels_of_many_events_on_few_pixels(span: int) -> None:
+    """Whole-number sums are shared out in time; recordings of more than 71 minutes take the plain loop."""
+    n = 40_000
+    t = np.arange(n) * (span // (n - 1))
+    t[-1] = span
+    events = Events(t, np.where(np.arange(n) % 5, 0, 1), np.zeros(n, int), (np.arange(n) % 7 > 0).astype(int), (2, 1))
+    ours, theirs = voxel_grid(events, 3, dtype=np.float64), _reference.voxel_grid(events, 3, dtype=np.float64)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-11)
+
+
 @settings(max_examples=20)
 @given(events=some_events(), n=st.integers(1, 5))
 def test_the_batch_on_a_device_equals_the_loops(events: Events, n: int) -> None:
