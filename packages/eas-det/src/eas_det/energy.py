@@ -12,6 +12,7 @@ from spk_neurons import firing_rates as rates_of
 from spk_neurons.energy import AC_JOULE, MAC_JOULE, fan_out
 
 from .models.detector import EventDetector
+from .sampler import ARSNNSampler, RSNNEmbedding, SNNEmbedding
 
 __all__ = ["LayerRow", "LayerTable", "firing_rates", "profile"]
 
@@ -94,6 +95,7 @@ def profile(model: EventDetector, batch: Tensor) -> LayerTable:
     was = model.training
     try:
         model.eval()(batch)
+        _sampler_work(model.embedding, batch)
     finally:
         model.train(was)
         for handle in handles:
@@ -108,6 +110,26 @@ def profile(model: EventDetector, batch: Tensor) -> LayerTable:
         rate = counter.active / counter.inputs
         rows.append(LayerRow(name, "MAC" if real else "AC", counter.dense / len(batch), rate, operations / len(batch)))
     return LayerTable(rows)
+
+
+def _sampler_work(embedding: nn.Module, batch: Tensor) -> None:
+    """What a sampler's convolutions see: it computes them folded, so that its modules are not called by it."""
+    if not isinstance(embedding, (ARSNNSampler, RSNNEmbedding, SNNEmbedding)):
+        return
+    embedding.conv_in(batch.flatten(0, 1))
+    if isinstance(embedding, SNNEmbedding):
+        return
+    twin: nn.Module = embedding
+    if isinstance(embedding, RSNNEmbedding):
+        # the same weights, the same spikes; only a sampler of intervals tells them
+        twin = ARSNNSampler(
+            embedding.in_channels, threshold=embedding.threshold, v_reset=embedding.v_reset, order=embedding.order
+        )
+        twin.conv_in, twin.conv_rec = embedding.conv_in, embedding.conv_rec
+        twin.eval()
+    spikes = twin(batch, return_info=True).spikes[:-1]
+    if len(spikes):
+        embedding.conv_rec(spikes.flatten(0, 1))
 
 
 class _Counter:
