@@ -32,7 +32,7 @@ def _backwards(words: Any, epoch: int, last: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _walk(
-    words: Any, width: int, height: int, epoch: int, last: int, keep: bool, t: Any, x: Any, y: Any, p: Any
+    words: Any, width: int, height: int, epoch: Any, last: Any, keep: bool, t: Any, x: Any, y: Any, p: Any
 ) -> Any:
     """Any records, one by one. -> (status, index of the first bad record or the number of records, epoch, last time)"""
     for i in range(words.size):
@@ -66,7 +66,7 @@ def decode(b: Any, n: int, width: int, height: int, previous: int, keep: bool, t
     n = min(n, b.size // 8, t.size)
     words = b[: 8 * n].view(np.uint64)
     epoch = previous // _WRAP * _WRAP if previous >= 0 else 0
-    last = previous
+    last: Any = previous
     for first in range(0, n, BLOCK):
         until = min(first + BLOCK, n)
         block, ts, xs, ys, ps = words[first:until], t[first:until], x[first:until], y[first:until], p[first:until]
@@ -97,7 +97,7 @@ def counts(b: Any, n: int, width: int, height: int, previous: int, edges: Any, b
     n = min(n, b.size // 8)
     words = b[: 8 * n].view(np.uint64)
     epoch = previous // _WRAP * _WRAP if previous >= 0 else 0
-    last = previous
+    last: Any = previous
     bins = out.shape[0]
     plane, line, right, bottom = np.int32(width * height), np.int32(width), np.int32(width - 1), np.int32(height - 1)
     ts, xs, ys = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint16)
