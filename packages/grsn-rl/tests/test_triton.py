@@ -50,9 +50,9 @@ def test_kernels_compile_for_a_gpu(kernel: str, flag: bool, small: dict[str, int
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from grsn_rl.cells import _triton
+    from grsn_rl.cells import _kernels
 
-    function = getattr(_triton, kernel)
+    function = getattr(_kernels, kernel)
     flags = ("HARD", "KEEP", "SAVE", "DETACH")
     fixed = {
         "GATED": gated,

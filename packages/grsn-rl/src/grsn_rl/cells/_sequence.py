@@ -131,9 +131,9 @@ def run(
     if backend == "triton" or (backend == "auto" and z.is_cuda and not torch.compiler.is_compiling()):
         missing = _no_triton(z)
         if missing is None:
-            from grsn_rl.cells import _triton
+            from grsn_rl.cells import _kernels
 
-            return _triton.run(_triton.rule(cell.name, theta, alpha), z, states, decay, keep)
+            return _kernels.run(_kernels.rule(cell.name, theta, alpha), z, states, decay, keep)
         if backend == "triton":
             raise ValueError(f"backend='triton' was asked for, but {missing}; use backend='auto' or 'torch'")
     kept: Tensor | float = 1.0 if keep is None else keep.to(z.dtype)[:, :, None]

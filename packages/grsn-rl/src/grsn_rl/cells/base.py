@@ -133,7 +133,11 @@ class SpikingMemory(nn.Module):
         """[T, B, I] to pre-activations [G, T, B, H] in one matrix product."""
         hidden = self.hidden_size
         if x.is_cuda or self.backend == "triton":  # the kernels there take gates that lie side by side
-            return nn.functional.linear(x, weight, bias).unflatten(-1, (-1, hidden)).permute(2, 0, 1, 3)
+            return (
+                nn.functional.linear(x, weight, bias)
+                .view(*x.shape[:2], len(weight) // hidden, hidden)
+                .permute(2, 0, 1, 3)
+            )
         steps, batch, width = x.shape
         stacked = weight.view(-1, hidden, width).transpose(1, 2)
         gates = stacked.shape[0]

@@ -158,7 +158,8 @@ class RepeatPreviousVec(_NumpyEnv):
 
     def _observe(self, state: NDArray[np.float64]) -> Floats:
         suit = np.take_along_axis(state, self._age[:, None], 1)
-        return (suit == np.arange(4)).astype(np.float32)
+        row: Floats = (suit == np.arange(4)).astype(np.float32)
+        return row
 
     def _move(self, action: NDArray[Any]) -> tuple[NDArray[np.float64], Bools]:
         asked = self._age + 1 - self.k
