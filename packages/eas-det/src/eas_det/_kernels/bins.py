@@ -33,7 +33,7 @@ def counts(x: Any, y: Any, p: Any, places: Any, bytes_: Any, out: Any) -> Any:
         for first in range(places[m], places[m + 1], BLOCK):
             until = min(first + BLOCK, places[m + 1])
             xs, ys, ps = x[first:until], y[first:until], p[first:until]
-            wrong = np.bool_(False)
+            wrong: Any = False
             for i in range(xs.size):
                 column, row = np.uint32(xs[i]), np.uint32(ys[i])
                 wrong |= (column >= columns) | (row >= rows)
@@ -109,7 +109,7 @@ def voxels_exact(t: Any, x: Any, y: Any, p: Any, places: Any, t0: int, span: int
             for first in range(begun, ended, BLOCK):
                 until = min(first + BLOCK, ended)
                 ts, xs, ys, ps = t[first:until], x[first:until], y[first:until], p[first:until]
-                wrong = np.bool_(False)
+                wrong: Any = False
                 for i in range(xs.size):
                     column, row = np.uint32(xs[i]), np.uint32(ys[i])
                     wrong |= (column >= columns) | (row >= rows)

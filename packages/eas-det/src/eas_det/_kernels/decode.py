@@ -67,7 +67,7 @@ def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
 
 @njit(cache=True, nogil=True)
 def _evt3_run(
-    stream: Any, width: int, height: int, high: int, low: int, row: int, n: int, t: Any, x: Any, y: Any, p: Any
+    stream: Any, width: int, height: int, high: int, low: Any, row: Any, n: int, t: Any, x: Any, y: Any, p: Any
 ) -> Any:
     """Rows, columns and low times, up to any other word or a pixel outside. -> (words, events, low, row)
 
