@@ -72,45 +72,46 @@ class OracleGate(nn.Module):
         return x_e * gates[0][:, :, None], x_f * gates[1][:, :, None]
 
 
-def joined(net: CMANet) -> list[tuple[nn.Parameter, Tensor]]:
+def joined(net: CMANet) -> None:
     """Turn self-attention into one scorer over both modalities that starts as the same function.
 
     Both modalities' scorers stand side by side in one of twice the width; the weights between them start at zero.
-
-    Returns:
-        each weight with the mask of its entries within one modality; the others are the cross-allocation.
     """
     own = net.attention["1"]
     assert isinstance(own, CrossModalityAttention)
     cross = CrossModalityAttention(own.channels, allocate="joint", hidden=16)
-    time, space = cross.time[0], cross.space[0]
-    assert isinstance(time, TemporalScorer)
-    assert isinstance(space, SpatialScorer)
-    weights = []
-    for wide, parts in (
-        (time.first, [each.first for each in own.time]),
-        (time.last, [each.last for each in own.time]),
-        (space.net[0], [each.net[0] for each in own.space]),
-        (space.net[2], [each.net[2] for each in own.space]),
-    ):
-        inside = torch.zeros_like(wide.weight)
-        rows, columns = parts[0].weight.shape[:2]
+    parts = [_layers(each) for each in zip(own.time, own.space, strict=True)]
+    for number, wide in enumerate(_layers((cross.time[0], cross.space[0]))):
+        rows, columns = parts[0][number].weight.shape[:2]
         with torch.no_grad():
             wide.weight.zero_()
-            for i, part in enumerate(parts):
+            for i, layers in enumerate(parts):
                 block = (slice(i * rows, (i + 1) * rows), slice(i * columns, (i + 1) * columns))
-                wide.weight[block] = part.weight
-                wide.bias[i * rows : (i + 1) * rows] = part.bias
-                inside[block] = 1
-        weights.append((wide.weight, inside))
+                wide.weight[block] = layers[number].weight
+                wide.bias[i * rows : (i + 1) * rows] = layers[number].bias
     net.attention["1"] = cross
-    return weights
+
+
+def _layers(scorers: tuple[nn.Module, nn.Module]) -> list[Any]:
+    """The convolutions of a temporal and a spatial scorer."""
+    time, space = scorers
+    assert isinstance(time, TemporalScorer)
+    assert isinstance(space, SpatialScorer)
+    return [time.first, time.last, space.net[0], space.net[2]]
 
 
 class Switch:
-    """Holds the weights between modalities at zero until it is opened."""
+    """Holds the weights between modalities of a :func:`joined` network at zero until it is opened.
 
-    def __init__(self, weights: list[tuple[nn.Parameter, Tensor]]) -> None:
+    The network must be where it will be trained: moving it to another device makes new parameters.
+    """
+
+    def __init__(self, net: CMANet) -> None:
         self.open = False
-        for weight, inside in weights:
-            weight.register_hook(lambda g, inside=inside: g if self.open else g * inside.to(g.device))
+        cross = net.attention["1"]
+        assert isinstance(cross, CrossModalityAttention)
+        for layer in _layers((cross.time[0], cross.space[0])):
+            rows, columns = (side // 2 for side in layer.weight.shape[:2])
+            inside = torch.zeros_like(layer.weight)
+            inside[:rows, :columns] = inside[rows:, columns:] = 1
+            layer.weight.register_hook(lambda g, inside=inside: g if self.open else g * inside)

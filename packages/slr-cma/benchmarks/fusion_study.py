@@ -168,25 +168,24 @@ def training_set(variant: Variant, seed: int, switch: attempts.Switch | None) ->
     return data.arrays(epoch_transform=transform)
 
 
-def build(variant: Variant, seed: int) -> tuple[CMANet, attempts.Switch | None]:
+def build(variant: Variant, seed: int, device: str = "cpu") -> tuple[CMANet, attempts.Switch | None]:
     """The network at its start, and what lets its cross weights go."""
     torch.manual_seed(seed)
     options = {"size": (12, 12), "channels": (8, 16), "hidden": 64, **variant.net}
     if variant.informed is not None:
-        return attempts.Informed(**options, **variant.informed), None
+        return attempts.Informed(**options, **variant.informed).to(device), None
     net = CMANet(18 if variant.world == "easy" else 24, **options)
-    if variant.start == "plain":
-        return net, None
-    switch = attempts.Switch(attempts.joined(net))
-    switch.open = variant.start == "joined"
-    return net, switch if variant.start == "late" else None
+    if variant.start != "plain":
+        attempts.joined(net)
+    net.to(device)
+    return net, attempts.Switch(net) if variant.start == "late" else None
 
 
 def run(name: str, seed: int, device: str = "cpu") -> dict[str, float]:
     """Train one cell; accuracies, and which test samples came out right (bit i of an integer: sample i)."""
     torch.set_num_threads(1)
     variant = VARIANTS[name]
-    net, switch = build(variant, seed)
+    net, switch = build(variant, seed, device)
     config = TrainConfig(epochs=variant.epochs, batch_size=50, lr=6e-3, schedule="onecycle", seed=seed, device=device)
     history = train(net, training_set(variant, seed, switch), None, config, progress=False)
     values: dict[str, float] = {

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import spk_neurons
+
 sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 import fusion_study as study
@@ -43,18 +45,18 @@ def fusion(options: argparse.Namespace) -> None:
     variant = "fusion" if shards == 1 else f"fusion-{shard}-of-{shards}"
     command = "python packages/slr-cma/benchmarks/reproduce.py --part fusion"
     folder = options.folder or RESULTS
-    out = Results("slr-cma", "reproduce", threads=1, resume=True, variant=variant, folder=folder, command=command)
+    gpu = torch.cuda.get_device_name() if options.device == "cuda" else None
+    out = Results(
+        "slr-cma", "reproduce", threads=1, resume=True, variant=variant, folder=folder, command=command, gpu=gpu
+    )
     for name, seed in study.queue()[shard::shards]:
         if out.has_cell(fusion_table.cell(name), seed):
             continue
         start = time.perf_counter()
         if start - began > 60 * options.minutes:
             break
-        try:
-            values = study.run(name, seed, options.device)
-        except Exception as error:
-            # one broken cell must not cost the others on a machine that is lent for minutes
-            print(f"{name}, seed {seed}: {type(error).__name__}: {error}", flush=True)
+        values = attempted(name, seed, options.device)
+        if values is None:
             continue
         seconds = time.perf_counter() - start
         out.add_cell(fusion_table.cell(name), seed, values, seconds=seconds)
@@ -62,6 +64,17 @@ def fusion(options: argparse.Namespace) -> None:
         print(f"{name}, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
     if shards == 1 and out.path.exists():
         fusion_table.merge(folder)
+
+
+def attempted(name: str, seed: int, device: str) -> dict[str, float] | None:
+    """One cell; if it breaks, once more on the plainest backend: a machine lent for minutes should not stand still."""
+    for backend in ("auto", "torch"):
+        try:
+            with spk_neurons.use_backend(backend):
+                return study.run(name, seed, device)
+        except Exception as error:
+            print(f"{name}, seed {seed}, backend {backend}: {type(error).__name__}: {error}", flush=True)
+    return None
 
 
 def rows_of(out: Results, name: str, report: TemporalReport, *, least: float | None, note: str = "") -> None:
