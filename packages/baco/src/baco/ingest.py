@@ -61,7 +61,8 @@ def ingest(
         min_user, min_item: drop users with fewer interactions, then items with fewer; one pass each.
         text_ids: keep ids as text. By default they are what DuckDB takes the column for; some of its versions read
             ``007`` as 7.
-        memory_limit: of DuckDB, such as "4GB"; None: its default, 80 % of the machine's.
+        memory_limit: of DuckDB, such as "4GB", and then every log is built by ranges; None: its default, 80 % of the
+            machine's.
         threads: of DuckDB; None: every core.
         verbose: 1 shows progress where stderr is a terminal.
     Returns:
@@ -84,7 +85,9 @@ def ingest(
             raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
     with building(folder) as out, tqdm(total=len(_STEPS), disable=None if verbose else True, leave=False) as bar:
         build = _Build(out, bar)
-        settings: dict[str, Any] = {"temp_directory": str(out / "spill"), "preserve_insertion_order": False}
+        settings: dict[str, Any] = {"temp_directory": str(out / "spill")}
+        # the order says how repeated weights are rounded as they add up, and nothing else
+        settings["preserve_insertion_order"] = weight is not None
         settings |= {} if memory_limit is None else {"memory_limit": memory_limit}
         settings |= {} if threads is None else {"threads": threads}
         try:
