@@ -36,7 +36,7 @@ def train(
     if trainer.rank:
         return
     row = history.rows[-1]
-    told = {"epochs": len(history.rows), "loss": round(row["loss"], 4), "AP": row.get("AP")}
+    told: dict[str, Any] = {"epochs": len(history.rows), "loss": round(row["loss"], 4), "AP": row.get("AP")}
     told |= {"best_epoch": history.best_epoch, "written": str(out / "checkpoints" / "best.safetensors")}
     _say(told, as_json)
 

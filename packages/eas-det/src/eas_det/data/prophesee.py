@@ -50,6 +50,10 @@ def _pairs(root: str | PathLike[str], split: str | None) -> list[tuple[str, Path
     return found
 
 
+def _columns(pairs: list[tuple[str, Path, Path]]) -> tuple[list[str], list[Path], list[Path]]:
+    return [each[0] for each in pairs], [each[1] for each in pairs], [each[2] for each in pairs]
+
+
 class Gen1(Recordings):
     """Prophesee Gen1 Automotive Detection: 304 x 240 pixels, cars and pedestrians.
 
@@ -71,7 +75,7 @@ class Gen1(Recordings):
         seed: int = 0,
     ) -> None:
         pairs = [each for each in _pairs(root, split) if each[0] not in GEN1_EMPTY]
-        names, recordings, files = ([each[place] for each in pairs] for place in range(3))
+        names, recordings, files = _columns(pairs)
         super().__init__(
             recordings, [load_boxes(each) for each in files], names, ("car", "pedestrian"), (304, 240), rendering,
             augment=augment, clean=clean, seed=seed,
@@ -102,7 +106,7 @@ class Mpx1(Recordings):
         seed: int = 0,
     ) -> None:
         pairs = _pairs(root, split)
-        names, recordings, files = ([each[place] for each in pairs] for place in range(3))
+        names, recordings, files = _columns(pairs)
         self.half = half
         boxes = [_three_classes(load_boxes(each), half) for each in files]
         size = (640, 360) if half else (1280, 720)

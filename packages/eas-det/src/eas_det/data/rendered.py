@@ -105,7 +105,7 @@ class Rendered:
         if draw[2]:
             counts = counts.transpose(-1, -2).contiguous()
         moved = _changed(torch.cat([each.boxes for each in targets]), self.sensor_size[0], draw)
-        parts = moved.split([len(each.labels) for each in targets])
+        parts = torch.split(moved, [len(each.labels) for each in targets])
         return Batch(counts, [Targets(box, each.labels) for box, each in zip(parts, targets, strict=True)])
 
     def to(self, device: torch.device | str) -> Rendered:
@@ -126,6 +126,7 @@ class Rendered:
             name: [getattr(each, name) for each in self._samples] for name in ("boxes", "labels", "ignore", "speed")
         }
         with atomic_write(Path(path), "wb") as file:
+            held: dict[str, Any] = {name: torch.cat(each).numpy() for name, each in parts.items()}
             np.savez(
                 file,
                 counts=self.counts.cpu().numpy(),
@@ -133,7 +134,7 @@ class Rendered:
                 t=np.array([each.t_label for each in self._samples], np.int64),
                 recording=np.array([each.recording_id for each in self._samples]),
                 classes=np.array(self.classes),
-                **{name: torch.cat(each).numpy() for name, each in parts.items()},
+                **held,
             )
 
     @classmethod

@@ -95,7 +95,8 @@ class Trainer:
             self.model.parameters(),
             lr=torch.tensor(cfg.lr, device=cfg.device) if cfg.capture else cfg.lr,
             weight_decay=cfg.weight_decay,
-            **({"fused": True, "capturable": True} if cfg.capture else {}),
+            fused=cfg.capture or None,
+            capturable=cfg.capture,
         )
         self.average = _Average(self.model, cfg.ema) if cfg.ema else None
         self._epoch = self._done = 0  # epoch, and steps done in it
@@ -310,7 +311,8 @@ class _Plain:
     def __init__(self, loss: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:
         self.loss, self.optimiser, self.config = loss, optimiser, config
         inner = loss.module if isinstance(loss, nn.parallel.DistributedDataParallel) else loss
-        self.model: EventDetector = inner.model
+        assert isinstance(inner, _Loss)
+        self.model = inner.model
 
     def __call__(self, batch: Any, rate: float) -> dict[str, float]:
         device = self.config.device
@@ -359,7 +361,7 @@ class _Captured:
     def _record(self, inputs: list[Tensor]) -> None:
         self.inputs = inputs
         start = [each.detach().clone() for each in (*self.loss.parameters(), *self.loss.buffers())]
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):

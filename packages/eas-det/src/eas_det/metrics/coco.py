@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,14 @@ def evaluate(
     run.accumulate()
     precision = np.asarray(run.eval["precision"])  # [IoU, recall, class, area, most]
     out: dict[str, Any] = {}
-    picks = [(slice(None), 0), (0, 0), (5, 0), (slice(None), 1), (slice(None), 2), (slice(None), 3)]
+    picks: list[tuple[Any, int]] = [
+        (slice(None), 0),
+        (0, 0),
+        (5, 0),
+        (slice(None), 1),
+        (slice(None), 2),
+        (slice(None), 3),
+    ]
     for name, (iou, area) in zip(_NAMES[: len(picks) if ignore is None else 3], picks, strict=False):
         out[name] = _mean(precision[iou, ..., area, -1])
     out["per_class"] = [_mean(precision[:, :, k, 0, -1]) for k in range(num_classes)]
@@ -141,18 +149,16 @@ def _backend(name: str) -> tuple[Any, Any]:
         raise ValueError(f"backend={name!r} given; expected 'auto', 'faster' or 'pycocotools'")
     if name in ("auto", "faster"):
         try:
-            from faster_coco_eval import COCO, COCOeval_faster
-
-            return _maker(COCO), lambda *sides: COCOeval_faster(*sides, print_function=_quiet)
+            faster = import_module("faster_coco_eval")
+            return _maker(faster.COCO), lambda *sides: faster.COCOeval_faster(*sides, print_function=_quiet)
         except ImportError:
             if name == "faster":
                 raise ImportError("this needs faster-coco-eval: pip install faster-coco-eval") from None
     try:
-        from pycocotools.coco import COCO as PlainCOCO
-        from pycocotools.cocoeval import COCOeval
+        plain, evaluation = import_module("pycocotools.coco"), import_module("pycocotools.cocoeval")
     except ImportError:
         raise ImportError("average precision needs faster-coco-eval: pip install faster-coco-eval") from None
-    return _maker(PlainCOCO), _silent(COCOeval)
+    return _maker(plain.COCO), _silent(evaluation.COCOeval)
 
 
 def _quiet(*words: Any) -> None:
