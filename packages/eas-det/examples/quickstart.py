@@ -97,7 +97,9 @@ def main() -> None:
     with torch.no_grad():
         output = sampler.eval()(counts[None], return_info=True)
     assert isinstance(output, SamplerOutput)
-    intervals = sampling_intervals(output, WINDOW / BINS)[0, 0].amin(0)
+    lengths = sampling_intervals(output, WINDOW / BINS)[0, 0]  # [polarity, H, W], nan where none was closed
+    shortest = lengths.nan_to_num(torch.inf).amin(0)
+    intervals = torch.where(shortest.isinf(), torch.nan, shortest)
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3)
