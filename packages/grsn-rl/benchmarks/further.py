@@ -45,7 +45,7 @@ class Task(NamedTuple):
         return f"{self.env}, {self.algo}"
 
 
-PENDULUM = {"lr": 1e-3, "gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.25}
+PENDULUM = {"lr": 1e-3, "gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.2}
 TEAM = {"lr": 1e-3, "epsilon_steps": 20_000, "sync_every": 100}
 # so that at the start a spiking neuron fires in about a tenth of the steps; GRU and no memory have no such number
 GAIN = {"Pendulum": 10.0}
