@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slr_cma.diagnostics.features import Views
-from slr_cma.diagnostics.probes import run_probe
+from slr_cma.diagnostics.probes import few_threads, run_probe
 
 if TYPE_CHECKING:
     from slr_cma.synth.paired_sign import PairedSign
@@ -42,7 +42,8 @@ def audit_generator(signs: PairedSign, *, seed: int = 0, n_perm: int = 0) -> lis
             raise ValueError(f"{n} samples; an audit needs at least 150")
         views = Views(data, train, seed=seed)
         for view in views_of:
-            probe = run_probe(views.get(view), target, train, test, folds, n_perm=n_perm, seed=seed)
+            with few_threads(len(train)):
+                probe = run_probe(views.get(view), target, train, test, folds, n_perm=n_perm, seed=seed)
             limit = binom.ppf(0.999, len(test), 1 / classes) / len(test)
             if probe.accuracy > limit:
                 factor = "the order" if target is signs.orders else "the cue"

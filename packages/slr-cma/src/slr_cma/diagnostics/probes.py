@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KernelRidge", "Probe", "run_probe"]
+__all__ = ["KernelRidge", "Probe", "few_threads", "run_probe"]
 
 Array = NDArray[np.float64]
 LAMBDAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+@contextmanager
+def few_threads(n: int) -> Iterator[None]:
+    """One linear-algebra thread for matrices of up to 2000 rows: a factorisation of this size gains little from more,
+    and waits ten times its own length where another job holds a core."""
+    import scipy.linalg  # noqa: F401  (its library must be there to be limited)
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1 if n <= 2000 else None, user_api="blas"):
+        yield
 
 
 def squared_distances(a: Array, b: Array) -> Array:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from slr_cma._files import atomic_write
 from slr_cma.diagnostics import html
 from slr_cma.diagnostics.features import VIEWS, Views
-from slr_cma.diagnostics.probes import Probe, run_probe
+from slr_cma.diagnostics.probes import Probe, few_threads, run_probe
 from slr_cma.diagnostics.sources import from_torch_dataset
 from slr_cma.diagnostics.stats import group_split, holm, tci, tdi, wilson
 from slr_cma.diagnostics.tier0 import describe_time
@@ -175,7 +175,8 @@ def temporal_report(
     if 0 in tiers:
         report.tier0 = describe_time(x, seed=seed)
     if 1 in tiers:
-        _tier1(report, x, y, g, train, test, n_perm, n_boot, grid, rff, seed)
+        with few_threads(len(train)):
+            _tier1(report, x, y, g, train, test, n_perm, n_boot, grid, rff, seed)
     if 2 in tiers:
         report.tier2 = model_report(x, y, train, test, epochs=epochs, seed=seed, progress=progress)
     return report
