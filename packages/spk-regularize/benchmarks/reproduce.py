@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many minutes")
     parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
-    parser.add_argument("--only", default="", help="cells whose name holds this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="cells whose name holds one of these texts")
     parser.add_argument("--out", type=Path, help="folder of the results file")
     parser.add_argument("--merge", type=Path, nargs="+", default=[], help="take over the cells of these files")
     parser.add_argument("--list", action="store_true", help="print the queue and what is done")
@@ -81,7 +81,7 @@ def main() -> None:
         for entry in load(path).get("cells", []):
             if not out.has_cell(entry["cell"], entry["seed"]):
                 out.add_cell(entry["cell"], entry["seed"], entry["values"], seconds=entry["seconds"])
-    chosen = [c for c in cells if args.only in f"{c.key}, seed {c.seed}" and available(c)]
+    chosen = [c for c in cells if any(t in f"{c.key}, seed {c.seed}" for t in args.only) and available(c)]
     own = Path(__file__).parent / "results" / "reproduce.json"
     files = [load(path) for path in {own, out.path} if path.is_file()]
     done = {(entry["cell"], entry["seed"]) for file in files for entry in file.get("cells", [])}
