@@ -94,6 +94,7 @@ RIVALS = dict.fromkeys(VARIANTS, ("concat", "self")) | {
     "joint, faults predicted": ("self", "self, faults predicted"),
     "joint, late dropout": ("self", "self, late dropout"),
     "self, twice as long": ("concat, twice as long",),
+    "concat": (),
     "easy, concat": (),
 }  # fmt: skip
 
