@@ -38,43 +38,20 @@ MORE = (
     (0, 1, 2, 3, 4),
 )
 RETURN, ENERGY = "median greedy return", "energy per step, whole agent"
-Settings = dict[str, float | str]
-# the short lists that are tried on the tuning seed: equally many for each memory of a task, the rest are defaults. What
-# belongs to the memory: "gain" scales the start of a spiking memory's gates, "forget" is their bias
-OPTIONS = {"gain": "gain", "forget": "forget_bias", "decay": "decay", "gate": "gate"}
-USUAL: dict[str, tuple[Settings, ...]] = {
-    "gru": ({"lr": 5e-4}, {"lr": 1e-3}, {"lr": 2e-3}, {"lr": 4e-3}),
-    "grsn": ({"lr": 2e-3, "gain": 2}, {"lr": 4e-3, "gain": 2}, {"lr": 2e-3, "gain": 8}, {"lr": 4e-3, "gain": 8}),
-}
-PENDULUM: dict[str, tuple[Settings, ...]] = {
-    "gru": (
-        {"lr": 1e-3}, {"lr": 2e-3}, {"lr": 3e-3}, {"lr": 6e-3}, {"lr": 3e-3, "gamma": 0.95}, {"lr": 3e-3, "lam": 0.9},
-    ),
-    "grsn": (
-        {"lr": 3e-3, "gain": 8}, {"lr": 6e-3, "gain": 8}, {"lr": 3e-3, "gain": 2, "forget": 2},
-        {"lr": 3e-3, "gain": 8, "forget": 2}, {"lr": 3e-3, "gain": 8, "gamma": 0.95},
-        {"lr": 3e-3, "gain": 4, "forget": 1, "gate": "input+spike"},
-    ),
-    "lif": (
-        {"lr": 3e-3, "gain": 8}, {"lr": 6e-3, "gain": 8}, {"lr": 3e-3, "gain": 2},
-        {"lr": 3e-3, "gain": 8, "decay": 0.8}, {"lr": 3e-3, "gain": 8, "decay": 0.9},
-        {"lr": 3e-3, "gain": 8, "gamma": 0.95},
-    ),
-}  # fmt: skip
+# what is tried for every memory of a task on the tuning seed; the rest are PPO's defaults
+USUAL: tuple[dict[str, float], ...] = ({"lr": 1e-3}, {"lr": 2e-3}, {"lr": 4e-3})
+PENDULUM: tuple[dict[str, float], ...] = (
+    {"lr": 1e-3, "gamma": 0.9, "epochs": 8}, {"lr": 3e-3, "gamma": 0.9, "epochs": 8},
+    {"lr": 1e-3, "gamma": 0.95, "epochs": 8},
+)  # fmt: skip
 
 
-def tries(task: str, memory: str) -> tuple[Settings, ...]:
-    """The list of a task's memory; LSTM and no memory share the GRU's, GRSN without alignment shares GRSN's."""
-    lists = PENDULUM if task.startswith("Pendulum") else USUAL
-    spiking = {"lif": "lif" if "lif" in lists else "grsn", "grsn": "grsn", "grsn-notap": "grsn"}
-    found = lists[spiking.get(memory, "gru")]
-    return tuple({"gamma": 0.9, "epochs": 8, **one} for one in found) if lists is PENDULUM else found
+def tries(task: str) -> tuple[dict[str, float], ...]:
+    return PENDULUM if task.startswith("Pendulum") else USUAL
 
 
-def told(settings: Mapping[str, float | str]) -> str:
-    return ", ".join(
-        f"{key} {value if isinstance(value, str) else format(value, '.4g')}" for key, value in settings.items()
-    )
+def told(settings: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:.4g}" for key, value in settings.items())
 
 
 class Cell(NamedTuple):
@@ -88,16 +65,14 @@ class Cell(NamedTuple):
     @property
     def label(self) -> str:
         name = f"{self.task}, {self.memory}"
-        return name if self.attempt is None else f"{name}, try {told(tries(self.task, self.memory)[self.attempt])}"
+        return name if self.attempt is None else f"{name}, try {told(tries(self.task)[self.attempt])}"
 
 
-def train(task: str, memory: str, settings: Settings, seed: int) -> tuple[dict[str, float], float]:
+def train(task: str, memory: str, settings: dict[str, float], seed: int) -> tuple[dict[str, float], float]:
     """One run: what it was worth in the end, and its seconds of CPU."""
     torch.set_num_threads(1)
     begin = time.process_time()
-    options = {OPTIONS[key]: value for key, value in settings.items() if key in OPTIONS}
-    rest: dict[str, Any] = {key: value for key, value in settings.items() if key not in OPTIONS}
-    agent = Agent.create(task, "ppo", memory, seed, memory_options=options, anneal_steps=STEPS, **rest)
+    agent = Agent.create(task, "ppo", memory, seed, anneal_steps=STEPS, **settings)
     agent.learn(STEPS, progress=False)
     result = evaluate(agent, episodes=100)
     values = {
@@ -115,14 +90,14 @@ def queue(more: bool) -> list[Cell]:
     """The core table's cells first; in each table the search before what needs it."""
     cells: list[Cell] = []
     for tasks, memories, seeds in (CORE, MORE)[: 1 + more]:
-        cells += [Cell(t, m, k, TUNING_SEED) for t in tasks for m in memories for k in range(len(tries(t, m)))]
+        cells += [Cell(t, m, k, TUNING_SEED) for t in tasks for m in memories for k in range(len(tries(t)))]
         cells += [Cell(t, m, None, seed) for seed in seeds for t in tasks for m in memories]
     return list(dict.fromkeys(cells))
 
 
-def chosen(out: Results, task: str, memory: str) -> Settings | None:
+def chosen(out: Results, task: str, memory: str) -> dict[str, float] | None:
     """The settings of the best training return on the tuning seed; None while some are missing."""
-    found = tries(task, memory)
+    found = tries(task)
     scores = [out.values(Cell(task, memory, k, TUNING_SEED).label, "train_return") for k in range(len(found))]
     return found[scores.index(max(scores))] if all(scores) else None
 
@@ -140,7 +115,7 @@ def difference(ours: list[float], theirs: list[float]) -> tuple[float, float, fl
 
 
 def tuning_rows(out: Results, task: str, memory: str) -> None:
-    for k, settings in enumerate(tries(task, memory)):
+    for k, settings in enumerate(tries(task)):
         name = Cell(task, memory, k, TUNING_SEED).label
         for tried, worth in zip(out.values(name, "train_return"), out.values(name, "return"), strict=True):
             out.add(
@@ -224,7 +199,7 @@ def work(out: Results, cells: list[Cell], workers: int, minutes: float, more: bo
                 if len(running) >= workers or time.monotonic() - begun > 60 * minutes:
                     break
                 best = chosen(out, cell.task, cell.memory)
-                settings = best if cell.attempt is None else tries(cell.task, cell.memory)[cell.attempt]
+                settings = best if cell.attempt is None else tries(cell.task)[cell.attempt]
                 if settings is not None:
                     waiting.remove(cell)
                     running[pool.submit(train, cell.task, cell.memory, settings, cell.seed)] = cell
