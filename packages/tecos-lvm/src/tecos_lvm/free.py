@@ -45,9 +45,9 @@ def free_run(
     after = [_own(part) for part in (before.encoder, *before.memory, before.decoder, before.output)]
     spikes, potential = run(  # type: ignore[call-arg]
         *(_plain(x) for x in (model.encoder_f(f), model.memory_f(f), eps_z, eps_e, eps_d, eps_y)),
-        _transposed(model.encoder_h.weight), _rows(model.encoder_read.weight), _plain(model.encoder_read.bias),
-        _transposed(model.memory_z.weight), _plain(torch.sigmoid(model.memory.decay)),
-        _plain(torch.sigmoid(model.memory.decay2)), _transposed(model.decoder.weight), _plain(model.decoder.bias),
+        _rows(model.encoder_h.weight), _rows(model.encoder_read.weight), _plain(model.encoder_read.bias),
+        _rows(model.memory_z.weight), _plain(torch.sigmoid(model.memory.decay)),
+        _plain(torch.sigmoid(model.memory.decay2)), _rows(model.decoder.weight), _plain(model.decoder.bias),
         _rows(model.read.weight), _plain(model.read.bias), _plain(decay), _plain(amount), soft,
         DECAY, THRESHOLD, model.config.sigma, *LOGVAR, *after,
     )  # fmt: skip
@@ -66,10 +66,6 @@ def _plain(x: Tensor) -> Any:
 
 def _own(x: Tensor) -> Any:
     return x.detach().numpy().copy()
-
-
-def _transposed(x: Tensor) -> Any:
-    return x.detach().numpy().T
 
 
 def _rows(x: Tensor) -> Any:

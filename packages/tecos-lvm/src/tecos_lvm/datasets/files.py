@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ def load_npz(path: str | Path) -> SpikeDataset:
         shape = tuple(int(n) for n in head["shape"])
         schema, dt_ms, ids = head["schema"], float(head["dt_ms"]), tuple(head["neuron_ids"])
         packed = arrays["spikes"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as problem:
+    # RuntimeError: zipfile's word for encryption, versions and compressions that it does not know
+    except (
+        OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+    ) as problem:  # fmt: skip
         raise ValueError(f"{path} is not a dataset written by save_npz, or it is damaged ({problem})") from None
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema}; this version reads schema {SCHEMA}")
