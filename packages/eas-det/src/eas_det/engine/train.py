@@ -102,12 +102,13 @@ class Trainer:
         self._epoch = self._done = 0  # epoch, and steps done in it
         self._sums = dict.fromkeys(_PARTS, 0.0)
 
-    def fit(self, *, resume: bool = True, stop_after: int | None = None) -> History:
-        """Train to the end.
+    def fit(self, *, resume: bool = True, stop_after: int | None = None, seconds: float | None = None) -> History:
+        """Train to the end, or as long as there is time.
 
         Args:
             resume: go on from the folder's checkpoint, where there is one of the same configuration.
             stop_after: leave after so many steps in all, as an interruption would.
+            seconds: leave after so many seconds of training in all, with a checkpoint.
         Returns:
             The history. The model holds the last weights; ``averaged()`` gives the ones that were evaluated.
         Raises:
@@ -145,8 +146,11 @@ class Trainer:
                     self.history.seconds = time.perf_counter() - begun
                     if stop_after is not None and steps >= stop_after:
                         return self.history
-                    if steps % cfg.checkpoint_every == 0:
+                    enough = seconds is not None and self.history.seconds >= seconds
+                    if enough or steps % cfg.checkpoint_every == 0:
                         self._write()
+                    if enough:
+                        return self.history
                 self._close_epoch(begun)
                 bar.update()
                 bar.set_postfix({k: f"{v:.3f}" for k, v in self.history.rows[-1].items() if k in ("loss", "AP")})
