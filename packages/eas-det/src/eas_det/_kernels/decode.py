@@ -73,8 +73,9 @@ def _evt3_run(
 
     They come in any order, so a branch on their type is guessed wrong every other time: masks of all ones or none
     choose instead. Events go to unsigned places, which are not looked at for being negative. Time cannot decrease here.
+    There is room for an event of each word.
     """
-    place, room = np.uint64(n), np.uint64(t.size)
+    place = np.uint64(n)
     done = stream.size
     for i in range(stream.size):
         word = np.int64(stream[i])
@@ -84,7 +85,7 @@ def _evt3_run(
         fires, is_row, is_low = -np.int64(kind == 2), -np.int64(kind == 0), -np.int64(kind == 6)
         wrong = ~(fires | is_row | is_low) | (is_low & (value - low))
         wrong |= fires & ((width - 1 - column) | (height - 1 - row))
-        if wrong < 0 or place >= room:
+        if wrong < 0:
             done = i
             break
         t[place] = high | low
@@ -112,7 +113,7 @@ def evt3(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
     while i < words:
         if high >= 0 and row >= 0 and ((high | low) >= last or keep):
             before = n
-            done, n, low, row = _evt3_run(stream[i:], width, height, high, low, row, n, t, x, y, p)
+            done, n, low, row = _evt3_run(stream[i : i + room - n], width, height, high, low, row, n, t, x, y, p)
             i += done
             if n > before:
                 last = t[n - 1]
