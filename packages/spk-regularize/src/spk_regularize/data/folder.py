@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -76,7 +77,7 @@ def read_image_folder(
                     raise DataError(
                         f"{name}: is {images[-1].shape}, the first one {images[0].shape}; resize them first"
                     )
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DataError(f"{root.name}: not a whole zip file ({error})") from None
     finally:
         if archive is not None:
