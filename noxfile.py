@@ -348,6 +348,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Loaders of foreign files against broken ones, a minute each under a fixed seed; ``-- --seconds 5`` for a look."""
+    session.install(*TREE.group("test"), *editable(list(TREE.packages)))
+    session.run("python", "tools/fuzz.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Every package's quickstart in one environment: figures, and one table of results, in demo/."""
     names = list(session.posargs) or NAMES
