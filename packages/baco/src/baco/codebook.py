@@ -264,7 +264,10 @@ class Codebook:
             schema = int(header["schema"])
         except FileNotFoundError:
             raise
-        except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as problem:
+        # RuntimeError: zipfile's word for encryption, versions and compressions that it does not know
+        except (
+            KeyError, TypeError, ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
+        ) as problem:  # fmt: skip
             raise ValueError(
                 f"{path} is not a baco codebook ({problem}); expected a file that Codebook.save wrote"
             ) from problem

@@ -381,6 +381,7 @@ def _npz_arrays(path: Path) -> dict[str, Array]:
         EOFError,
         OSError,
         KeyError,
+        RuntimeError,  # zipfile's word for encryption, versions and compressions that it does not know
         zipfile.BadZipFile,
         zlib.error,
         SyntaxError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         schema, kinds = int(header["schema"]), header["kinds"]
     except FileNotFoundError:
         raise
-    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as problem:
+    # RuntimeError: zipfile's word for encryption, versions and compressions that it does not know
+    except (
+        KeyError, TypeError, ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
+    ) as problem:  # fmt: skip
         raise ValueError(f"{path} is not a baco checkpoint ({problem}); delete it to start afresh") from problem
     if schema > SCHEMA:
         raise ValueError(f"{path} has checkpoint schema {schema}; this version reads up to {SCHEMA}: upgrade baco")
