@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def read(path: str | Path) -> dict[str, Any]:
             arrays = {name: file[name] for name in file.files}
         told = json.loads(arrays.pop("json").tobytes().decode())
         schema = told["schema"]
-    except (zipfile.BadZipFile, KeyError, ValueError, UnicodeDecodeError, EOFError, TypeError) as error:
+    # RuntimeError: zipfile's word for encryption, versions and compressions that it does not know
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} is not an agent's checkpoint ({error}); Agent.save(path) writes one") from None
     if schema != SCHEMA:
         raise ValueError(
