@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def read_npz(path: Path | str, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]
                     f"{path} has no array {missing[0]!r}; it holds {', '.join(sorted(names)) or 'nothing'}"
                 )
             return {key: _member(archive, names[key], f"{path}: {key}") for key in keys}
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f"{path} is truncated or no .npz file ({error}); get it again") from None
 
 
