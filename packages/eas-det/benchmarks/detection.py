@@ -138,8 +138,7 @@ def part_gpu(out: Results, repeats: int) -> None:
             print(out.rows[-1]["name"], round(fps, 1), flush=True)
     data = Rendered.of(SynthShapes("easy", 48, 0, size=(64, 64)), torch.uint8).to("cuda")
     for spiking in ("full", "none"):
-        for capture in (False, True):
-            _training(out, data, spiking, capture)
+        _training(out, data, spiking)
 
 
 def _frames(net: EventDetector, x: torch.Tensor) -> list[tuple[str, Callable[[], Any]]]:
@@ -172,10 +171,10 @@ def _frames(net: EventDetector, x: torch.Tensor) -> list[tuple[str, Callable[[],
     return calls
 
 
-def _training(out: Results, data: Rendered, spiking: str, capture: bool) -> None:
+def _training(out: Results, data: Rendered, spiking: str) -> None:
     cfg = {"model": {"variant": "pico", "spiking": spiking, "T": 2}, "epochs": 1000, "batch_size": 32, "device": "cuda"}
     try:
-        trainer = Trainer({**cfg, "capture": capture}, train=data, progress=False)
+        trainer = Trainer(cfg, train=data, progress=False)
         trainer.fit(stop_after=20)
         torch.cuda.synchronize()
         start = time.perf_counter()
@@ -187,7 +186,7 @@ def _training(out: Results, data: Rendered, spiking: str, capture: bool) -> None
         return
     first, last = np.mean(trainer.history.losses[:20]), np.mean(trainer.history.losses[-20:])
     out.add(
-        name=f"training step, pico {spiking}, 64x64, batch 32, GPU{', CUDA graph' if capture else ''}",
+        name=f"training step, pico {spiking}, 64x64, batch 32, GPU",
         metric="wall time", unit="ms", ours=1e3 * seconds, n=100,
         note=f"sampler to optimiser; loss {first:.2f} to {last:.2f} in 120 steps",
     )  # fmt: skip

@@ -163,7 +163,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     path.write_text("[1, 2\n")
     with pytest.raises(ValueError, match="no YAML"):
         read_config(path)
-    for wrong in ({"epochs": 0}, {"schedule": "step"}, {"capture": True}, {"ema": 1.0}, {"clip": -1}):
+    for wrong in ({"epochs": 0}, {"schedule": "step"}, {"ema": 1.0}, {"clip": -1}):
         with pytest.raises(ValueError, match=r"expected|>=|need"):
             TrainConfig(**wrong)
     with pytest.raises(ValueError, match="expected one of shapes"):

@@ -43,8 +43,6 @@ class TrainConfig:
         amp: bfloat16 where it is safe. workers: processes that load.
         checkpoint_every: steps between checkpoints; there is one after each epoch in any case.
         evaluate_every: epochs between evaluations.
-        capture: record the step as a CUDA graph once and replay it: small networks on a GPU are then several times
-            faster. One process only.
     Source: Adam with lr 1e-3, constant, EMA 0.9998, seed 80: the published recipe for Gen1 (there with batch 64).
     """
 
@@ -67,7 +65,6 @@ class TrainConfig:
     workers: int = 0
     checkpoint_every: int = 1000
     evaluate_every: int = 1
-    capture: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.ema < 1:
@@ -79,8 +76,6 @@ class TrainConfig:
             raise ValueError(f"schedule={self.schedule!r} given; expected 'constant' or 'cosine'")
         if self.checkpoint_every < 1 or self.evaluate_every < 1 or self.clip < 0 or self.warmup < 0:
             raise ValueError("checkpoint_every and evaluate_every are >= 1, clip and warmup >= 0")
-        if self.capture and not self.device.startswith("cuda"):
-            raise ValueError(f"capture=True with device={self.device!r}; CUDA graphs need a CUDA device")
 
     def rate(self, at: float) -> float:
         """Learning rate at epoch ``at``; a fraction counts."""

@@ -85,19 +85,11 @@ class Trainer:
                 model = EventDetector(**{"num_classes": len(self.train.classes), **cfg.model})
         if model.num_classes < len(self.train.classes):
             raise ValueError(f"the data has {len(self.train.classes)} classes, the model {model.num_classes}")
-        if cfg.capture and self.ranks > 1:
-            raise ValueError("capture=True takes one process; start without torchrun, or set it to False")
         self.model = model.to(cfg.device)
         self.folder = None if folder is None else Path(folder)
         self.progress = progress and self.rank == 0
         self.history = History()
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(),
-            lr=torch.tensor(cfg.lr, device=cfg.device) if cfg.capture else cfg.lr,
-            weight_decay=cfg.weight_decay,
-            fused=cfg.capture or None,
-            capturable=cfg.capture,
-        )
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
         self.average = _Average(self.model, cfg.ema) if cfg.ema else None
         self._epoch = self._done = 0  # epoch, and steps done in it
         self._sums = dict.fromkeys(_PARTS, 0.0)
@@ -122,9 +114,7 @@ class Trainer:
         wrapped: nn.Module = _Loss(self.model, cfg)
         if self.ranks > 1:
             wrapped = nn.parallel.DistributedDataParallel(wrapped)
-        step = (
-            _Captured(wrapped, self.optimiser, self.train, cfg) if cfg.capture else _Plain(wrapped, self.optimiser, cfg)
-        )
+        step = _Step(wrapped, self.optimiser, cfg)
         begun = time.perf_counter() - self.history.seconds
         size = min(cfg.batch_size, len(self.train)) // self.ranks
         if size < 1:
@@ -309,7 +299,7 @@ class _Loss(nn.Module):
         return detection_loss(predictions, boxes, labels, mask)
 
 
-class _Plain:
+class _Step:
     """One step: forward, backward, update."""
 
     def __init__(self, loss: nn.Module, optimiser: torch.optim.Optimizer, config: TrainConfig) -> None:
@@ -330,66 +320,6 @@ class _Plain:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimiser.step()
         return {name: float(parts[name].detach()) for name in _PARTS}
-
-
-class _Captured:
-    """The same step recorded as a CUDA graph: nothing in it waits for the host or depends on values."""
-
-    def __init__(
-        self, loss: nn.Module, optimiser: torch.optim.Optimizer, data: EventDetectionDataset, config: TrainConfig
-    ) -> None:
-        self.loss, self.optimiser, self.config = loss, optimiser, config
-        labels = getattr(data, "labels_at", data.__getitem__)
-        self.most = max(1, max(len(labels(place).labels) for place in range(len(data))))
-        self.graph: Any = None
-
-    def __call__(self, batch: Any, rate: float) -> dict[str, float]:
-        config, model = self.config, self.loss.model
-        assert isinstance(model, EventDetector)
-        for group in self.optimiser.param_groups:
-            group["lr"].fill_(rate)
-        boxes, labels, mask = pad_targets(batch.targets, model.num_classes)
-        room = self.most - labels.shape[1]
-        padded = [
-            batch.counts,
-            nn.functional.pad(boxes, (0, 0, 0, room)),
-            *(nn.functional.pad(each, (0, room)) for each in (labels, mask)),
-        ]
-        if self.graph is None:
-            self._record([each.to(config.device) for each in padded])
-        for place, each in zip(self.inputs, padded, strict=True):
-            place.copy_(each, non_blocking=True)
-        self.graph.replay()
-        return dict(zip(_PARTS, self.parts.tolist(), strict=True))
-
-    def _record(self, inputs: list[Tensor]) -> None:
-        self.inputs = inputs
-        start = [each.detach().clone() for each in (*self.loss.parameters(), *self.loss.buffers())]
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._step()
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.parts = self._step()
-        # the warm-up moved weights, statistics and moments: as if it had not been
-        with torch.no_grad():
-            for now, then in zip((*self.loss.parameters(), *self.loss.buffers()), start, strict=True):
-                now.copy_(then)
-            for state in self.optimiser.state.values():
-                for each in state.values():
-                    each.zero_()
-
-    def _step(self) -> Tensor:
-        self.optimiser.zero_grad(set_to_none=False)
-        parts = self.loss(*self.inputs)
-        parts["loss"].backward()
-        if self.config.clip:
-            nn.utils.clip_grad_norm_(self.loss.parameters(), self.config.clip)
-        self.optimiser.step()
-        return torch.stack([parts[name].detach() for name in _PARTS])
 
 
 def _mix(*numbers: int) -> int:
