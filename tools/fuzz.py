@@ -216,11 +216,14 @@ def _load_boxes(path: Path) -> object:
 
 
 def _recording(folder: Path) -> Path:
+    import numpy as np
+
     from tecos_lvm import Recording
     from tecos_lvm.datasets import save_npz
 
     path = folder / "sound.npz"
-    save_npz(path, Recording([[[1.0, 5.0], [2.0]], [[3.0], []]], 10.0).bin(1.0))
+    spikes = [[np.array(trial) for trial in cell] for cell in ([[1.0, 5.0], [2.0]], [[3.0], [7.0]])]
+    save_npz(path, Recording(spikes, 10.0).bin(1.0))
     return path
 
 
