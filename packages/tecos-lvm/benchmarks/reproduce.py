@@ -31,7 +31,7 @@ import recordings
 import tables
 import torch
 
-from results import Results
+from results import Results, load
 from tecos_lvm import TeCoSConfig, TeCoSLoss, TeCoSLVM, TrainConfig, evaluate, fit, length_curve
 from tecos_lvm.baselines import CNN, CRNN, LNModel, PoissonGLM
 from tecos_lvm.datasets import load_onken, make_nonlinear_retina, make_retina
@@ -39,7 +39,7 @@ from tecos_lvm.datasets import load_onken, make_nonlinear_retina, make_retina
 SEEDS = (11, 12, 13)
 CORE = ("TeCoS", "LN softplus", "LN exp", "GLM", "CRNN", "TeCoS, no memory")
 MORE = ("TeCoS, deterministic", "TeCoS, standard prior", "CNN")
-STEPS = 2400
+STEPS = {"retina": 2400, "nonlinear": 1200}
 # a check of the queue itself: TECOS_SMOKE=1, with --out
 SMOKE = os.environ.get("TECOS_SMOKE") == "1"
 TINY = {"n_neurons": 3, "size": 10, "train_s": 16, "val_s": 3, "test_s": 17, "val_trials": 3, "test_trials": 6}
@@ -59,7 +59,7 @@ def model(name: str, generator: str, train: Any, val: Any, seed: int) -> Any:
     if name.startswith("TeCoS"):
         torch.manual_seed(seed)
         options = dict(WIDE.get(generator, {}))
-        loss, steps = None, 4 if SMOKE else STEPS
+        loss, steps = None, 4 if SMOKE else STEPS.get(generator, 1200)
         if name.endswith("no memory"):
             options["memory"], steps = "none", steps // 4
         elif name.endswith("deterministic"):
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each")
     parser.add_argument("--variant", default=None, help="name of another machine's results file")
     parser.add_argument("--out", type=Path, default=None, help="folder of the results file, another than the package's")
+    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="take over cells of other results files")
     parser.add_argument("--data", type=Path, default=None, help="folder of the recordings (default: $SPK_DATA/retina)")
     parser.add_argument("--dryad", type=Path, default=None, help="folder of the Dryad archive: the real experiment")
     parser.add_argument("--movie", default="Movie1", help="with --dryad: which movie was shown")
@@ -193,6 +194,10 @@ def main() -> None:
         for cell in cells:
             print(f"{key(cell)}, seed {cell[2]}: {'done' if out.has_cell(key(cell), cell[2]) else 'open'}")
         return
+    for path in options.merge:
+        for cell in load(path)["cells"]:
+            if not out.has_cell(cell["cell"], cell["seed"]):
+                out.add_cell(cell["cell"], cell["seed"], cell["values"], seconds=cell["seconds"])
     cells = [cell for cell in cells if not out.has_cell(key(cell), cell[2])]
     until = float("inf") if options.minutes is None else time.monotonic() + 60 * options.minutes
     for cell, found in work(cells, options.jobs, until):

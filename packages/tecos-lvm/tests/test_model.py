@@ -290,3 +290,17 @@ def test_features_of_all_frames_at_once_equal_frame_by_frame(encoder: str) -> No
     x = torch.randn(4, 3, 240, dtype=torch.float64)
     rows = torch.stack([model.features(frame) for frame in x])
     torch.testing.assert_close(model.features(x), rows, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_likelihood_of_several_trials_shares_the_latent_paths(reset: str) -> None:
+    model, x = make(reset=reset), stimulus(1)
+    y = (torch.rand(3, 12, 5, generator=seeded(2)) < 0.3).double()
+    with torch.no_grad():
+        p = [model(x, n_samples=2, y_teacher=t[None], generator=seeded()).p_spike.mean((0, 1)) for t in y]
+    p = [q.clamp(1e-6, 1 - 1e-6) for q in p]
+    wanted = sum(torch.where(t > 0, q.log(), torch.log1p(-q)).sum(0) for t, q in zip(y, p, strict=True))
+    found = model.log_likelihood(x[0].numpy(), y.numpy(), n_samples=2, generator=seeded(), chunk=5)
+    assert found == pytest.approx(np.asarray(wanted), rel=1e-8)
+    with pytest.raises(ValueError, match="expected"):
+        model.log_likelihood(x[0].numpy(), y[:, :7].numpy())

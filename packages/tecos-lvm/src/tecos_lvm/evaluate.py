@@ -77,8 +77,9 @@ def examine(
         torch.manual_seed(seed)
         p = model.predict_p(data.stimulus, n_samples)
         trials = model.generate(data.stimulus, n_samples)
+        paths = {"n_samples": n_samples} if isinstance(model, TeCoSLVM) else {}  # a baseline has no latent paths
         try:
-            bits = bits_per_spike(model.log_likelihood(data.stimulus, data.spikes), data.spikes, null_p)
+            bits = bits_per_spike(model.log_likelihood(data.stimulus, data.spikes, **paths), data.spikes, null_p)
         except ValueError:
             bits = np.full(data.n_neurons, np.nan)
     cc = pearson(smooth(p, data.dt_ms, sd_ms)[skip:], smooth(data.psth, data.dt_ms, sd_ms)[skip:])

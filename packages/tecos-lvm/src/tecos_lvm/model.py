@@ -375,18 +375,34 @@ class TeCoSLVM(nn.Module):
         Args:
             x: [T, *stimulus_shape]. spikes: [R, T, N].
         """
-        y = torch.as_tensor(binary(spikes))
+        y = torch.as_tensor(binary(spikes)).to(self.mean)
         if self.config.output != "noisy":
             raise ValueError("a deterministic output has no likelihood; use output='noisy'")
-        total = torch.zeros(self.config.n_neurons, dtype=torch.float64)
-        state = None
+        if y.dim() != 3 or tuple(y.shape[1:]) != (len(x), self.config.n_neurons):
+            raise ValueError(
+                f"spikes have shape {tuple(y.shape)}; expected [trials, {len(x)} bins, {self.config.n_neurons} neurons]"
+            )
+        trials, k, n = len(y), n_samples, self.config.n_neurons
+        total = torch.zeros(n, dtype=torch.float64)
+        decay, _, _ = self.output_rule()
+        state, v = None, y.new_zeros(trials * k, n)
         for start in range(0, len(x), chunk):
-            flat = self._input(x[None, start : start + chunk]).expand(len(y), -1, -1)
-            teacher = y[:, start : start + chunk]
-            out, _, _ = self._run(flat, state, n_samples, teacher, True, generator, "auto", with_prior=False)
+            flat = self._input(x[None, start : start + chunk])
+            steps = flat.shape[1]
+            # without a spike the potential tells the current, which all trials share; then each trial's own resets
+            silent = y.new_zeros(1, steps, n)
+            out, _, _ = self._run(flat, state, k, silent, True, generator, "auto", with_prior=False)
+            u = out.potential[:, 0].transpose(0, 1)
+            before = u.new_zeros(k, n) if state is None else state.output
+            current = u - decay * torch.cat([before[None], u[:-1]])
             state = out.state
-            p = out.p_spike.mean(0).double().clamp(1e-6, 1 - 1e-6).cpu()
-            total += torch.where(teacher > 0, p.log(), torch.log1p(-p)).sum((0, 1))
+            teacher = y[:, start : start + chunk].transpose(0, 1)
+            shape = (steps, trials, k, n)
+            drive, past = (t.expand(shape).reshape(steps, -1, n) for t in (current[:, None], teacher[:, :, None]))
+            _, potential, v = self._output(drive, torch.zeros_like(drive), v, past)
+            p = torch.special.ndtr((potential - THRESHOLD) / self.config.sigma).double()
+            p = p.reshape(shape).mean(2).clamp(1e-6, 1 - 1e-6).cpu()
+            total += torch.where(teacher.cpu() > 0, p.log(), torch.log1p(-p)).sum((0, 1))
         return total.numpy()
 
     @torch.no_grad()
