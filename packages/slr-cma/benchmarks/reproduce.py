@@ -49,7 +49,8 @@ def fusion(options: argparse.Namespace) -> None:
     out = Results(
         "slr-cma", "reproduce", threads=1, resume=True, variant=variant, folder=folder, command=command, gpu=gpu
     )
-    for name, seed in study.queue()[shard::shards]:
+    chosen = [(name, seed) for name, seed in study.queue() if not options.cells or f"{name}:{seed}" in options.cells]
+    for name, seed in chosen[shard::shards]:
         if out.has_cell(fusion_table.cell(name), seed):
             continue
         start = time.perf_counter()
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="one part; by default all")
     parser.add_argument("--minutes", type=float, default=math.inf, help="fusion: start no cell later than this")
     parser.add_argument("--shard", default="0/1", help="fusion: i/n: every n-th cell from the i-th, in its own file")
+    parser.add_argument("--cells", nargs="+", help="fusion: these alone, such as cross:4 'concat, wider:4'")
     parser.add_argument("--merge", action="store_true", help="fusion: put the shards in --folder together and stop")
     parser.add_argument("--folder", type=Path, help="fusion: where results go; by default benchmarks/results")
     parser.add_argument("--device", default="cpu", help="fusion: cpu or cuda")
