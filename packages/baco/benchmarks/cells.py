@@ -106,7 +106,7 @@ def _make(cell: Cell, train: BipartiteGraph) -> Codebook:
 
 
 def run(cell: Cell, device: str = "cpu", minutes: float | None = None) -> dict[str, float]:
-    """Train a cell and measure its best validation on the test part; at most so many minutes."""
+    """Train a cell, for at most so many minutes from now, and measure its best validation on the test part."""
     import torch
 
     from baco.torch import (
@@ -119,6 +119,7 @@ def run(cell: Cell, device: str = "cpu", minutes: float | None = None) -> dict[s
         full_tables,
     )
 
+    started = time.perf_counter()
     torch.set_num_threads(1)
     train, valid, test = load(cell.data)
     book = None if cell.table == "full" else codebook(cell, train)
@@ -129,14 +130,14 @@ def run(cell: Cell, device: str = "cpu", minutes: float | None = None) -> dict[s
     else:
         tables = compressed_tables(book, DIM, init_std=std)
     model = LightGCN(*tables, train) if cell.model == "LightGCN" else MatrixFactorization(*tables)
-    config = TrainConfig(seed=cell.seed, minutes=minutes, **options)
+    left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
+    config = TrainConfig(seed=cell.seed, minutes=left, **options)
 
     def tell(record: dict[str, float]) -> None:
         if "recall@20" in record:
             told = f"epoch {record['epoch']:.0f}, loss {record['loss']:.4f}, validation {record['recall@20']:.4f}"
             print(f"    {cell}: {told}, {time.perf_counter() - started:.0f} s", flush=True)
 
-    started = time.perf_counter()
     trainer = Trainer(model.to(device), train, valid, config, verbose=1, callback=tell)
     result = trainer.fit()
     if not result.best:

@@ -168,7 +168,9 @@ def gpu() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="end trainings after so long")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="end trainings after so long; the last is measured then"
+    )
     parser.add_argument("--only", nargs="+", default=[""], help="cells whose name contains one of these")
     parser.add_argument("--recipe", choices=RECIPES, help="cells of this recipe; default: both")
     parser.add_argument("--out", type=Path, help="folder of the results, instead of the package's")
