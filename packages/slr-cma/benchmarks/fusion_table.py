@@ -17,6 +17,12 @@ ACROSS = (
     "joint", "cross", "complementary", "joint, faults predicted", "joint from self", "joint from self, late",
     "joint, late dropout", "balanced, joint", "balanced, cross",
 )  # fmt: skip
+#: the comparisons that decide: attention against none, allocation across modalities against self, the default
+VERDICT = (
+    ("concat, wider", "concat", "mixed"), ("self", "concat", "mixed"), ("cross", "concat", "mixed"),
+    ("joint", "self", "mixed"), ("complementary", "self", "mixed"),
+    *(("cross", "self", which) for which in study.SETS),
+)  # fmt: skip
 
 
 def cell(name: str) -> str:
@@ -79,8 +85,11 @@ def _rows(out: Results, cells: list[dict[str, Any]]) -> None:
             both = sorted(done[name].keys() & done[rival].keys())
             if rival == name or not both:
                 continue
+            pairs = [(done[name][s], done[rival][s]) for s in both]
             for which in study.SETS:
-                _margin(out, name, rival, which, [(done[name][s], done[rival][s]) for s in both])
+                _margin(out, name, rival, which, pairs, "core margins" if name in study.CORE else "attempted margins")
+                if (name, rival, which) in VERDICT:
+                    _margin(out, name, rival, which, pairs, "verdict")
     _claim(out, done)
 
 
@@ -116,7 +125,7 @@ def margins(which: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> t
 
 
 def _margin(
-    out: Results, name: str, rival: str, which: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]
+    out: Results, name: str, rival: str, which: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]], table: str
 ) -> None:
     gap, low, high, each = margins(which, pairs)
     verdict = "beyond noise" if low > 0 or high < 0 else "within noise"
@@ -127,5 +136,5 @@ def _margin(
         n=len(pairs),
         spread=float(np.std(each, ddof=1)) if len(each) > 1 else None,
         note=f"95 % [{low:+.1f}, {high:+.1f}]: {verdict}; seeds {' '.join(f'{g:+.1f}' for g in each)}",
-        table="core margins" if name in study.CORE else "attempted margins",
+        table=table,
     )

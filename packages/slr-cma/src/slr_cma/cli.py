@@ -135,7 +135,7 @@ def train(
     cache: Annotated[Path, typer.Argument(help="Cache made by slr-cma convert.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
     fusion: Annotated[str, typer.Option(help="cma, concat, add, gated, xattn, early, late, events, frames.")] = "cma",
-    allocate: Annotated[str, typer.Option(help="cma: joint, self, cross, complementary, none.")] = "joint",
+    allocate: Annotated[str, typer.Option(help="cma: cross, joint, self, complementary, none.")] = "cross",
     epochs: Annotated[int, typer.Option(help="Epochs.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 16,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,

@@ -11,8 +11,8 @@ from slr_cma.models.scorers import SpatialScorer, TemporalKind, TemporalScorer, 
 
 __all__ = ["ALLOCATIONS", "Allocation", "CrossModalityAttention", "Scores"]
 
-Allocation = Literal["joint", "self", "cross", "complementary", "none"]
-ALLOCATIONS: tuple[str, ...] = ("joint", "self", "cross", "complementary", "none")
+Allocation = Literal["cross", "joint", "self", "complementary", "none"]
+ALLOCATIONS: tuple[str, ...] = ("cross", "joint", "self", "complementary", "none")
 
 
 class Scores(NamedTuple):
@@ -37,9 +37,9 @@ class CrossModalityAttention(nn.Module):
         channels: C of the two branches, or (events, frames) where they differ; inputs are checked against it.
         T: steps of a recording; only ``temporal_scorer="mlp"`` is tied to it.
         allocate: whose scores go where.
-            "joint": both branches' features score each branch; "self": own scores (an ablation: attention without
-            exchange); "cross": each branch gets the other's scores; "complementary": events get the frames' space
-            scores, frames the events' time scores; "none": the identity.
+            "cross": each branch gets the other's scores (the best in our study); "joint": both branches' features score
+            each branch; "self": own scores (an ablation: attention without exchange); "complementary": events get the
+            frames' space scores, frames the events' time scores; "none": the identity.
         temporal, spatial: switch one half off.
         temporal_scorer: "conv1d" (any T), "attention" (any T), "mlp" (one T: give it).
         spatial_scorer: "conv2" or "conv". kernel_size: odd, of the spatial scorer. static: one spatial map a
@@ -63,7 +63,7 @@ class CrossModalityAttention(nn.Module):
         self,
         channels: int | tuple[int, int],
         T: int | None = None,
-        allocate: Allocation = "joint",
+        allocate: Allocation = "cross",
         *,
         temporal: bool = True,
         spatial: bool = True,
