@@ -109,7 +109,7 @@ def key(cell: tuple[str, str, int]) -> str:
 def queue() -> list[tuple[str, str, int]]:
     both = ("retina", "nonlinear")
     first = [(g, m, s) for s in SEEDS for g in both for m in CORE[:4]]
-    repeats = [("repeats", name, 11) for name in ("Movie1Exp2", "Movie1Exp1")]
+    repeats = [("repeats", name, 11) for name in recordings.FITTED]
     second = [(g, m, s) for s in SEEDS for m in CORE[4:] for g in both]
     return [*first, *repeats, *second, *[(g, m, s) for m in MORE for s in SEEDS for g in both]]
 
