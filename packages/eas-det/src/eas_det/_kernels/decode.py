@@ -14,6 +14,25 @@ OK, TIME, PIXEL, TYPE, FULL, POLARITY = 0, 1, 2, 3, 4, 5
 
 
 @njit(cache=True, nogil=True)
+def _evt2_run(stream: Any, width: int, height: int, high: int, last: Any, t: Any, x: Any, y: Any, p: Any) -> Any:
+    """Events up to any other word or a defect; there is room for all. -> (events, last time)"""
+    for i in range(stream.size):
+        word = np.int64(stream[i])
+        now = high | ((word >> 22) & 63)
+        column = (word >> 11) & 0x7FF
+        row = word & 0x7FF
+        # a negative number shows in the sign bit of the union; types of words above 1 are no events
+        if ((1 - (word >> 28)) | (now - last) | (width - 1 - column) | (height - 1 - row)) < 0:
+            return i, last
+        t[i] = now
+        x[i] = column
+        y[i] = row
+        p[i] = word >> 28
+        last = now
+    return stream.size, last
+
+
+@njit(cache=True, nogil=True)
 def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t: Any, x: Any, y: Any, p: Any) -> Any:
     """EVT2 words of 4 bytes from word ``start``. state: [epoch + high time (-1: not seen), last time].
 
@@ -27,6 +46,12 @@ def evt2(b: Any, start: int, width: int, height: int, state: Any, keep: bool, t:
     i = start
     status = OK
     while i < words:
+        if high >= 0:
+            done, last = _evt2_run(stream[i : i + room - n], width, height, high, last, t[n:], x[n:], y[n:], p[n:])
+            n += done
+            i += done
+            if i == words:
+                break
         word = np.int64(stream[i])
         kind = word >> 28
         if kind < 2:

@@ -184,7 +184,7 @@ class StreamSource(BytesSource):
         """One pass at first use; from then on any time is found by binary search."""
         if self._index is None:
             index = []
-            for events, word, state in self._walk(0, self._first_state(), CHUNK // 16):
+            for events, word, state in self._walk(0, self._first_state(), CHUNK // 4):
                 if len(events):
                     index.append((word, state, int(events.t[0])))
                     self._last = int(events.t[-1])
@@ -210,7 +210,7 @@ class StreamSource(BytesSource):
 
     def slice(self, t0: int, t1: int) -> Events:
         parts = []
-        for events in self.chunks(t0, CHUNK // 16):
+        for events in self.chunks(t0, CHUNK // 4):
             parts.append(events.window(t0, t1))
             if events.t[-1] >= t1:
                 break

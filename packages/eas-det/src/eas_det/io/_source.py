@@ -16,7 +16,7 @@ from eas_det.errors import DecodeError
 from eas_det.events import Events
 
 Errors = Literal["raise", "truncate"]
-CHUNK = 1 << 20  # events
+CHUNK = 1 << 18  # events: what is decoded together stays in the last cache
 UNBOUNDED = 65536
 
 TIME, PIXEL, TYPE = 1, 2, 3  # as in _kernels.decode
