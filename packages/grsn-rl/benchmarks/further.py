@@ -45,7 +45,7 @@ class Task(NamedTuple):
         return f"{self.env}, {self.algo}"
 
 
-PENDULUM = {"lr": 1e-3, "gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.2}
+PENDULUM = {"lr": 1e-3, "gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.25}
 TEAM = {"lr": 1e-3, "epsilon_steps": 20_000, "sync_every": 100}
 # so that at the start a spiking neuron fires in about a tenth of the steps; GRU and no memory have no such number
 GAIN = {"Pendulum": 10.0}
@@ -84,7 +84,7 @@ def train(task: Task, memory: str, seed: int) -> tuple[dict[str, float], float]:
     agent = Agent.create(task.env, task.algo, memory, seed, memory_options=options, **task.settings)
     agent.learn(task.steps, progress=False)
     result = evaluate(agent, episodes=100)
-    values = {
+    values: dict[str, float | None] = {
         "train_return": float(np.mean(agent.algorithm.returns)),
         "return": result.mean,
         "nJ": result.energy_nJ,
@@ -93,7 +93,7 @@ def train(task: Task, memory: str, seed: int) -> tuple[dict[str, float], float]:
         "dead": result.dead,
         "saturated": result.saturated,
     }
-    return {k: v for k, v in values.items() if v == v}, time.process_time() - begin
+    return {k: v for k, v in values.items() if v is not None and v == v}, time.process_time() - begin
 
 
 def queue(more: bool) -> list[Cell]:
@@ -108,9 +108,10 @@ def queue(more: bool) -> list[Cell]:
 def return_row(out: Results, task: Task, memory: str) -> None:
     name = f"{task.name}, {memory}"
     values, others = out.values(name, "return"), out.values(f"{task.name}, gru", "return")
+    peer = None if memory == "gru" else ("gru", median(others) if others else None)
     if not values:
         note = "waits in the queue of benchmarks/further.py"
-        out.add(name=name, metric=RETURN, ours=None, n=0, table="further", note=note)
+        out.add(name=name, metric=RETURN, ours=None, n=0, table="further", note=note, peer=peer)
         return
     middle, (low, high) = median(values), bootstrap(values, np.median)
     note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]"
@@ -125,7 +126,7 @@ def return_row(out: Results, task: Task, memory: str) -> None:
         target, met = f"within {share:.0%} of gru", median(others) - middle <= share * abs(median(others))
     out.add(
         name=name, metric=RETURN, ours=middle, n=len(values), note=note, target=target, met=met, table="further",
-        peer=("gru", median(others)) if others and memory != "gru" else None,
+        peer=peer,
     )  # fmt: skip
 
 
@@ -136,7 +137,9 @@ def energy_row(out: Results, task: Task, memory: str) -> None:
         return
     if not (ours and theirs):
         note = "waits in the queue of benchmarks/further.py"
-        out.add(name=name, metric=ENERGY, unit="nJ", ours=None, n=0, table="further-energy", note=note)
+        out.add(
+            name=name, metric=ENERGY, unit="nJ", ours=None, n=0, table="further-energy", note=note, peer=("gru", None)
+        )  # fmt: skip
         return
     ratio, spiking = median(ours) / median(theirs), memory == "grsn"
     out.add(

@@ -28,7 +28,7 @@ class EvalResult:
     mean, std, low, high: of the episodes' returns, with a 95 % bootstrap interval of the mean. lengths: mean steps per
     episode. firing_rate: spikes per neuron and update; dead, saturated: fractions of neurons that never, and that
     always, fired (nan without spikes). energy_nJ: nanojoule per decision, whole agent (in a team, of one agent).
-    won: share of the team's episodes that were won (nan where there is nothing to win).
+    won: share of the team's episodes that were won (None where there is nothing to win).
     """
 
     mean: float
@@ -41,7 +41,7 @@ class EvalResult:
     dead: float
     saturated: float
     energy_nJ: float
-    won: float = float("nan")
+    won: float | None = None
     returns: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class EvalResult:
         text = f"return {self.mean:.1f} [{self.low:.1f}, {self.high:.1f}] over {self.episodes} episodes"
         if np.isfinite(self.firing_rate):
             text += f", rate {self.firing_rate:.2f}, dead {self.dead:.0%}, saturated {self.saturated:.0%}"
-        if np.isfinite(self.won):
+        if self.won is not None:
             text += f", won {self.won:.0%}"
         return text + f", {self.energy_nJ:.1f} nJ per step"
 
@@ -124,5 +124,5 @@ def evaluate(
         lengths=float(np.mean(lengths)), episodes=len(returns), firing_rate=rate,
         dead=float((rates == 0).mean()) if spiking else float("nan"),
         saturated=float((rates == 1).mean()) if spiking else float("nan"),
-        energy_nJ=energy_of(agent, rate).nanojoule(), won=mean_of(won), returns=tuple(returns),
+        energy_nJ=energy_of(agent, rate).nanojoule(), won=mean_of(won) if won else None, returns=tuple(returns),
     )  # fmt: skip
