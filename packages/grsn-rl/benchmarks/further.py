@@ -3,9 +3,9 @@
     python packages/grsn-rl/benchmarks/further.py [--workers N | --shard I/N --merge] [--minutes N] [--more] [--list]
 
 Soft actor-critic on Pendulum-V, 50,000 steps; QMIX on a skirmish, 100,000 steps; greedy return over 100 episodes at the
-end. Every memory of a task has the same settings, set beforehand and not searched; only the spiking ones have a larger
-gain of their gates, so that they fire at the start. Written to results/reproduce-further.json as cells end; a stopped
-queue goes on where it was. ``--shard i/n`` runs every n-th cell into a file of its own, ``--merge`` joins them.
+end. Every memory of a task has the same settings, set beforehand and not searched. Written to
+results/reproduce-further.json as cells end; a stopped queue goes on where it was. ``--shard i/n`` runs every n-th cell
+into a file of its own, ``--merge`` joins them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ class Task(NamedTuple):
 
 PENDULUM = {"lr": 1e-3, "gamma": 0.9, "batch": 16, "length": 32, "updates_per_step": 0.25}
 TEAM = {"lr": 1e-3, "epsilon_steps": 20_000, "sync_every": 100}
-# so that at the start a spiking neuron fires in about a tenth of the steps; GRU and no memory have no such number
-GAIN = {"Pendulum": 10.0}
 CORE = (
     (Task("Pendulum-V", "sac", 50_000, PENDULUM), ("gru", "grsn", "none")),
     (Task("skirmish:3m", "qmix", 100_000, TEAM), ("gru", "grsn", "lif")),
@@ -80,8 +78,7 @@ def train(task: Task, memory: str, seed: int) -> tuple[dict[str, float], float]:
     """One run: what it was worth in the end, and its seconds of CPU."""
     torch.set_num_threads(1)
     begin = time.process_time()
-    options = {"gain": GAIN.get(task.env.partition("-")[0], 5.0)} if memory in ("grsn", "lif") else {}
-    agent = Agent.create(task.env, task.algo, memory, seed, memory_options=options, **task.settings)
+    agent = Agent.create(task.env, task.algo, memory, seed, **task.settings)
     agent.learn(task.steps, progress=False)
     result = evaluate(agent, episodes=100)
     values: dict[str, float | None] = {
