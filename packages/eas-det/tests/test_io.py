@@ -39,6 +39,18 @@ def test_real_files_decode_to_their_known_counts(name: str, spk_data: Callable[[
 
 
 @pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "x", "y"), [("sample_nmnist.bin", (0, 33), (0, 33)), ("evt2_sample.raw", (60, 599), (18, 475))]
+)
+def test_real_files_have_their_known_extent(
+    name: str, x: tuple[int, int], y: tuple[int, int], spk_data: Callable[[str], Path]
+) -> None:
+    events = open_events(spk_data(f"events/{name}")).read()
+    assert (events.x.min(), events.x.max()) == x
+    assert (events.y.min(), events.y.max()) == y
+
+
+@pytest.mark.data
 def test_k2_first_and_last_event_of_ncars(spk_data: Callable[[str], Path]) -> None:
     events = decode_dat(spk_data("events/sample_ncars.dat"))
     assert [int(each) for each in (events.x[0], events.y[0], events.p[0])] == [25, 8, 0]
