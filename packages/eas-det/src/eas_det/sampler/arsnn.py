@@ -68,7 +68,8 @@ class ARSNNSampler(nn.Module):
     Source: EAS-SNN (ECCV 2024), read from its code; the form without indexing is our derivation. Step counts of the
         network behind: the published code repeats one sample over all steps, or feeds sample j at step j.
 
-    ``conv_in`` and ``conv_rec`` hold the weights; the first C of their output channels are the gate.
+    ``conv_in`` and ``conv_rec`` hold the weights; the first C of their output channels are the gate. The sampler uses
+    the weights in a form of its own and does not call the modules: hooks on them see nothing.
     """
 
     def __init__(
