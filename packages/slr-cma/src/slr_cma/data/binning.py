@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from slr_cma.data.events import Events, Recording
 
-__all__ = ["Binning", "align_frames", "bin_events", "bin_events_reference", "shrink_frames"]
+__all__ = ["Binning", "align_frames", "bin_events", "bin_events_reference", "shrink_frames", "unit"]
 
 BinBy = Literal["frame_clock", "time", "count"]
 
@@ -236,3 +236,9 @@ def shrink_frames(
         small = small @ np.array([[0.299], [0.587], [0.114]], np.float32)
     pixels: NDArray[np.uint8] = np.rint(small).astype(np.uint8).transpose(0, 3, 1, 2)
     return pixels
+
+
+def unit(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """0..255 to [0, 1]. In numpy: threads that torch would wake for so little take longer to meet than to divide."""
+    out: NDArray[np.float32] = np.divide(images, np.float32(255), dtype=np.float32)
+    return out

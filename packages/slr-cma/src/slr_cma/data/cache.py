@@ -20,7 +20,7 @@ from tqdm import tqdm
 from slr_cma._files import atomic_write
 from slr_cma._sample import Batch, Sample
 from slr_cma.data.aedat4 import read_aedat4
-from slr_cma.data.binning import Binning
+from slr_cma.data.binning import Binning, unit
 from slr_cma.data.dvs_slr import DVSSLR, SENSOR, bin_recording, read_recording
 from slr_cma.data.events import Recording
 from slr_cma.data.splits import Key
@@ -229,7 +229,7 @@ class CachedSigns(Dataset[Sample]):
         at = self.keep[np.asarray(index)]
         events, frames, mask = (np.stack([self._maps[k][i] for i in at], 1) for k in ("events", "frames", "mask"))
         return Batch(
-            torch.from_numpy(events.astype(np.float32)), torch.from_numpy(frames).float() / 255, torch.from_numpy(mask),
+            torch.from_numpy(events.astype(np.float32)), torch.from_numpy(unit(frames)), torch.from_numpy(mask),
             torch.from_numpy(self._labels[at].astype(np.int64)),
         )  # fmt: skip
 
@@ -241,7 +241,7 @@ class CachedSigns(Dataset[Sample]):
         meta = dict(zip(("user", "label", "light", "position"), self._keys[i], strict=True))
         return Sample(
             torch.from_numpy(self._maps["events"][i].astype(np.float32)),
-            torch.from_numpy(np.array(self._maps["frames"][i])).float() / 255,
+            torch.from_numpy(unit(self._maps["frames"][i])),
             torch.from_numpy(np.array(self._maps["mask"][i])),
             int(self._labels[i]),
             meta,

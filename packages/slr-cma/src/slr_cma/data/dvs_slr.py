@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from slr_cma._sample import Sample
-from slr_cma.data.binning import Binning, align_frames, bin_events, shrink_frames
+from slr_cma.data.binning import Binning, align_frames, bin_events, shrink_frames, unit
 from slr_cma.data.events import Events, Recording
 from slr_cma.data.npz import read_npz
 from slr_cma.data.official import official_pairs
@@ -202,7 +202,7 @@ class DVSSLR(Dataset[Sample]):
             mask = torch.ones(len(counts), dtype=torch.bool)
         else:
             binned, small, valid, edges = bin_recording(recording, self.binning, where)
-            e, f = torch.from_numpy(binned.astype(np.float32)), torch.from_numpy(small).float() / 255
+            e, f = torch.from_numpy(binned.astype(np.float32)), torch.from_numpy(unit(small))
             mask = torch.from_numpy(valid)
             meta["t_edges_ns"] = edges
         sample = Sample(
