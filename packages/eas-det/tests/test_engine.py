@@ -166,6 +166,8 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     for wrong in ({"epochs": 0}, {"schedule": "step"}, {"ema": 1.0}, {"clip": -1}):
         with pytest.raises(ValueError, match=r"expected|>=|need"):
             TrainConfig(**wrong)
+    with pytest.raises(ValueError, match="validation is the training data"):
+        Trainer({"data": {"name": "shapes", "level": "easy", "n": 1, "size": (32, 32)}, "validation": {"n": 1}})
     with pytest.raises(ValueError, match="expected one of shapes"):
         make_dataset({"name": "coco"}, {})
     with pytest.raises(ValueError, match="unexpected keyword"):

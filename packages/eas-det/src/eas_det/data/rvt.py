@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class RVTPreprocessed:
         if not self.names:
             raise FileNotFoundError(f"no */labels_v2/labels.npz in {folder}")
         self._sequences = [_Sequence(folder / name) for name in self.names]
-        self._open: dict[int, Any] = {}
+        self._open: dict[tuple[int, int], Any] = {}
         self._items = [
             (number, moment) for number, each in enumerate(self._sequences) for moment in range(len(each.slices))
         ]
@@ -75,11 +76,13 @@ class RVTPreprocessed:
         return {**self.__dict__, "_open": {}}
 
     def _data(self, number: int) -> Any:
-        if number not in self._open:
+        # a handle does not outlive a fork: each process has its own
+        key = (os.getpid(), number)
+        if key not in self._open:
             import h5py
 
-            self._open[number] = h5py.File(self._sequences[number].path, "r")["data"]
-        return self._open[number]
+            self._open[key] = h5py.File(self._sequences[number].path, "r")["data"]
+        return self._open[key]
 
     def __getitem__(self, index: int) -> Sample:
         """Item ``index``; slices before the recording's first are empty."""

@@ -118,8 +118,10 @@ def evaluate(
         out["by_speed"] = ap_by_speed(truth, seen, speeds, classes, bands=SPEED_BANDS, ignore=ignore)
     if preset is not None:
         evaluator = PropheseeEvaluator(preset, assign="nearest", num_classes=classes)
-        for name in dict.fromkeys(each.recording_id for each in found):
-            there = [each for each in found if each.recording_id == name]
+        recordings: dict[str, list[Found]] = {}
+        for each in found:
+            recordings.setdefault(each.recording_id, []).append(each)
+        for there in recordings.values():
             evaluator.add(
                 np.concatenate([each.truth for each in there]),
                 np.concatenate([each.found for each in there]),

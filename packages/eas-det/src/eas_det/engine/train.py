@@ -75,7 +75,10 @@ class Trainer:
         self.rank, self.ranks = processes(cfg.device)
         self.train = train if train is not None else make_dataset(cfg.data, cfg.rendering, cfg.augment, cfg.seed)
         if validation is None and train is None and cfg.validation is not None:
-            validation = make_dataset({**cfg.data, **cfg.validation}, cfg.rendering, None, cfg.seed)
+            described = {**cfg.data, **cfg.validation}
+            if described == dict(cfg.data):
+                raise ValueError("validation is the training data; give it another split, or another seed for shapes")
+            validation = make_dataset(described, cfg.rendering, None, cfg.seed)
         self.validation = validation
         if not len(self.train):
             raise ValueError("the training data is empty")
@@ -173,6 +176,9 @@ class Trainer:
         row |= {name: value / max(1, self._done) for name, value in self._sums.items()}
         last = self._epoch + 1 == cfg.epochs
         if self.validation is not None and (last or (self._epoch + 1) % cfg.evaluate_every == 0):
+            if self.ranks > 1:
+                for each in self.averaged().buffers():  # each process has seen other samples
+                    torch.distributed.broadcast(each, 0)
             found = evaluate(self.averaged(), self.validation, device=cfg.device, workers=cfg.workers)["coco"]
             row |= {"AP": found["AP"], "AP50": found["AP50"]}
         row["seconds"] = round(time.perf_counter() - begun, 2)

@@ -67,21 +67,25 @@ def load_detector(
         weights = load(path.read_bytes())
     except (ValueError, SafetensorError) as error:
         raise ValueError(f"{path} is no detector written by save_detector: {error}") from None
-    if not isinstance(described, dict) or described.get("schema") != SCHEMA or "config" not in described:
+    if (
+        not isinstance(described, dict)
+        or described.get("schema") != SCHEMA
+        or not isinstance(described.get("config"), dict)
+    ):
         raise ValueError(f"{beside} is not of schema {SCHEMA}; expected what save_detector writes")
     config = described.pop("config")
     described.pop("schema")
     if model is None:
-        if config["embedding"] is None and embedding is None:
+        if config.get("embedding") is None and embedding is None:
             raise ValueError(f"{path.name} was made with an embedding of its own; pass embedding=")
-        variant = config["variant"]
-        model = EventDetector(
-            **{
-                **config,
-                "variant": variant if isinstance(variant, str) else tuple(variant),
-                "embedding": embedding if config["embedding"] is None else config["embedding"],
-            }
-        )
+        variant = config.get("variant", "")
+        config["variant"] = variant if isinstance(variant, str) else tuple(variant)
+        if config["embedding"] is None:
+            config["embedding"] = embedding
+        try:
+            model = EventDetector(**config)
+        except TypeError as error:
+            raise ValueError(f"{beside} describes no detector of this version: {error}") from None
     else:
         other = {key: (config.get(key), value) for key, value in model.config.items() if config.get(key) != value}
         if other:
