@@ -68,6 +68,16 @@ def verdict(claim: dict[str, str], row: dict[str, Any] | None) -> str:
     return "confirmed" if HOLDS[match[1]](value, float(match[2])) else "**not confirmed**"
 
 
+def summary(tree: Tree, package: str) -> str:
+    """How many of a package's claims hold, in words; empty where it makes none."""
+    judged = [verdict(claim, measured(tree, claim)) for claim in read(tree) if claim["package"] == package]
+    if not judged:
+        return ""
+    waiting = judged.count("not measured")
+    words = f"{judged.count('confirmed')} of {len(judged)} claims confirmed"
+    return f"{words}, {waiting} not measured" if waiting else words
+
+
 def table(tree: Tree, show: Callable[[dict[str, Any], str], str]) -> str:
     """The page's table; ``show`` writes a row's column as the other tables do."""
     lines = [

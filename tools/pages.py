@@ -183,14 +183,15 @@ def everything(tree: Tree) -> str:
 
 
 def packages(tree: Tree, link: str | None = None) -> str:
-    """Table of the packages in the tree: what one does with each, and what was measured."""
+    """Table of the packages in the tree: what one does with each, what was measured, how its paper's claims fare."""
     repository = tree.settings.get("tool", {}).get("monorepo", {}).get("repository", "")
     link = link or f"{repository}/tree/main/packages/{{name}}"
-    lines = ["| package | what you do with it | measured |", "|---|---|---|"]
+    lines = ["| package | what you do with it | measured | against its paper |", "|---|---|---|---|"]
     for package in sorted(tree.packages, key=lambda each: each.name):
         name = f"[`{package.name}`]({link.format(name=package.name)})"
         measured = headline(package) or "not yet"
-        lines.append(f"| {name} | {package.project.get('description', '')} | {measured} |")
+        described = package.project.get("description", "")
+        lines.append(f"| {name} | {described} | {measured} | {claims.summary(tree, package.name)} |")
     return "\n".join(lines) + "\n"
 
 

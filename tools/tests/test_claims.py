@@ -38,13 +38,17 @@ def measure(root: Path, value: float) -> None:
 def test_the_verdict_follows_the_figure(tree_root: Path, value: float, said: str) -> None:
     tree = with_claim(tree_root)
     measure(tree_root, value)
+    assert claims.summary(tree, "light") == f"{int(said == 'confirmed')} of 1 claims confirmed"
     line = pages.fill(tree, "<!-- results: claims -->\n<!-- /results -->\n").splitlines()[4]
     assert line.startswith("| Light | half the rows, no loss | 99 % | recall over full: ")
     assert line.endswith(f"| {said} (>= 0.9) |")
 
 
 def test_a_claim_without_its_row_is_not_measured(tree_root: Path) -> None:
-    assert "not measured (>= 0.9)" in claims.table(with_claim(tree_root), pages._cell)
+    tree = with_claim(tree_root)
+    assert "not measured (>= 0.9)" in claims.table(tree, pages._cell)
+    assert claims.summary(tree, "light") == "0 of 1 claims confirmed, 1 not measured"
+    assert claims.summary(tree, "spk-neurons") == ""
 
 
 @pytest.mark.parametrize(
