@@ -96,18 +96,12 @@ def part_sparse(out: Results, repeats: int) -> None:
         step(table, table)
         optimizer.step()
 
-    def least() -> None:
-        with torch.no_grad():
-            product = F.embedding_bag(shared._rows(ids)[0], shared.weight, mode="mean") * pull
-            torch.empty(batch, 2, dim).copy_((product + pull)[:, None])
-
     calls: dict[str, Callable[[], None]] = {
         "nn.Embedding": partial(step, plain, plain),
         "as committed: embedding_bag and its sparse gradient": partial(step, shared, shared),
         "a kernel writes both rows of each id": partial(step, shared, lookup(by_kernel)),
         "a kernel adds up rows that are named twice": partial(step, shared, lookup(added_by_kernel)),
         "torch.unique and index_add_ do": partial(step, shared, lookup(added_by_unique)),
-        "reading and writing two rows an id, and no more": least,
     }
     _add(out, "sparse", interleaved(calls, max(repeats, 15)), "nn.Embedding")
     calls = {

@@ -46,7 +46,7 @@ def queue() -> Iterator[Cell]:
             yield Cell("Beauty", "MF", table, seed)
     for table in ("leiden", "label_propagation", "double_graphhash", "lsh", "frequency", "double", "hybrid"):
         yield Cell("Beauty", "LightGCN", table, 0)
-    for table in ("infomap", "quotient_remainder", "scc", "sbc"):
+    for table in ("infomap", "quotient_remainder", "scc", "sbc", "BACO, fewer rows"):
         yield Cell("Beauty", "LightGCN", table, 0)
     for data in ("ML-1M", "Gowalla"):
         for table in CORE:

@@ -158,60 +158,53 @@ class _Build:
         return self.integers and text <= TEXT_AT_ONCE
 
     def at_once(self, database: Any, min_user: int, min_item: int) -> None:
-        """The whole build with arrays in memory."""
+        """The whole build with arrays in memory, both sides beside each other."""
         from ._solver import _kernels
 
-        parts = database.execute(self.query).fetchnumpy()
-        masked = [np.ma.getmaskarray(parts[name]) for name in ("u", "i")]
-        weights = np.ma.filled(parts["w"], np.nan) if self.weighted else np.empty(0, np.float64)
-        self._refuse(
-            rows=masked[0].size,
-            missing=int(np.count_nonzero(masked[0] | masked[1])),
-            bad=int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0)))),
-        )
-        self._done()
-        if (weights == 1).all():  # a binary log, as for every reader
-            weights, self.weighted = np.empty(0, np.float64), False
-        users, items = (np.ma.getdata(parts[name]) for name in ("u", "i"))
+        database.execute("ATTACH ':memory:' AS quick")
+        self.read(database, "quick.log")
+        # columns are fetched apart, and must stay row by row
+        database.execute("SET preserve_insertion_order = true")
+
+        def fetched(name: str) -> Array:
+            with database.cursor() as own:
+                return np.asarray(own.execute(f"SELECT {name} FROM quick.log").fetchnumpy()[name])
+
         with ThreadPoolExecutor(2) as pool:
-            of_users = pool.submit(_numbered, users, "user", min_user)
+            of_users = pool.submit(lambda: _numbered(fetched("u"), "user", min_user))
+            items = fetched("i")
             kept = slice(None) if min_user == 1 else of_users.result()[2]
             item_ids, items, of_those = _numbered(items[kept], "item", min_item)
             user_ids, users, _ = of_users.result()
-        self._done()
-        del parts
-        users = users[of_those]
-        weights = weights[kept][of_those] if self.weighted else weights
+        weights = fetched("w")[kept][of_those] if self.weighted else np.empty(0, np.float64)
+        database.execute("DETACH quick")
         self._done()
         # users of each item in the log's order, then items of each user in ascending order, repeats folded
-        columns = _kernels.compress_rows(item_ids.size, items, users, weights, np.empty(0, np.int32))
+        columns = _kernels.compress_rows(item_ids.size, items, users[of_those], weights, np.empty(0, np.int32))
         del users, items
         rows = _folded(_kernels.counting_transpose(user_ids.size, *columns))
         self._some(rows[1].size)
         BipartiteGraph(item_ids.size, *rows, user_ids=user_ids, item_ids=item_ids)._write(self.folder)
 
-    def read(self, database: Any) -> None:
-        """Table ``log`` of u, i and w; bad rows are refused."""
-        database.execute(f"CREATE TABLE log AS {self.query}")
+    def read(self, database: Any, table: str = "log") -> None:
+        """Table of u, i and w; bad rows are refused."""
+        database.execute(f"CREATE TABLE {table} AS {self.query}")
         missing, rows = database.execute(
-            "SELECT count(*) FILTER (u IS NULL OR i IS NULL), count(*) FROM log"
+            f"SELECT count(*) FILTER (u IS NULL OR i IS NULL), count(*) FROM {table}"
         ).fetchone()
         bad = 0
         if self.weighted:
             bad, other = database.execute(
-                "SELECT count(*) FILTER (w IS NULL OR NOT isfinite(w) OR w < 0), count(*) FILTER (w <> 1) FROM log"
+                f"SELECT count(*) FILTER (w IS NULL OR NOT isfinite(w) OR w < 0), count(*) FILTER (w <> 1) FROM {table}"
             ).fetchone()
             self.weighted = bad > 0 or other > 0  # a binary log otherwise, as for every reader
-        self._refuse(rows, missing, bad)
-        self._done()
-
-    def _refuse(self, rows: int, missing: int, bad: int) -> None:
         if rows == 0:
             raise ValueError(self.nothing)
         if missing:
             raise ValueError(f"{missing} of {rows} interactions lack a user or an item; drop them with where=...")
         if bad:
             raise ValueError(f"{bad} of {rows} weights are missing, negative or not finite; drop them with where=...")
+        self._done()
 
     def _some(self, n_edges: int) -> None:
         if n_edges == 0:
