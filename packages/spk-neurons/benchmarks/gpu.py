@@ -109,6 +109,7 @@ def agreement(out: Results) -> None:
             "3 resets x 2 detachments x 3 shapes of the parameters x 8 surrogates",
         )  # fmt: skip
         print(f"{dtype}: {good} of {total} agree, worst gradient {worst:.1e}", flush=True)
+        out.write()
 
 
 def timed(work: Callable[[], object]) -> float:
