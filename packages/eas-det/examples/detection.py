@@ -1,4 +1,4 @@
-"""Train a nano detector behind the spiking sampler for 30 seconds on moving shapes, and film what it finds in a clip it has not seen.
+"""Train a nano detector behind the spiking sampler for 30 seconds, and film what it finds in a clip it has not seen.
 
     python examples/detection.py --out demo --seconds 30
 

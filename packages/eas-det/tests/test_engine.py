@@ -187,7 +187,8 @@ from eas_det.engine import Trainer, detect
 torch.set_num_threads(1)
 counts = torch.poisson(torch.full((8, 4, 2, 32, 32), 0.4), generator=torch.Generator().manual_seed(0))
 boxes, no = torch.tensor([[4.0, 6, 20, 25]]), torch.tensor([False])
-data = Rendered(counts, [Sample(x, boxes, torch.tensor([0]), k, "a", no, torch.ones(1)) for k, x in enumerate(counts)], ["x"])
+samples = [Sample(x, boxes, torch.tensor([0]), k, "a", no, torch.ones(1)) for k, x in enumerate(counts)]
+data = Rendered(counts, samples, ["x"])
 cfg = {"model": {"variant": "pico", "spiking": "none", "T": 1, "embedding": "count"}, "epochs": 1, "batch_size": 4}
 trainer = Trainer(cfg, train=data, validation=data, folder=sys.argv[1], progress=False)
 trainer.fit()
