@@ -33,7 +33,7 @@ def test_interpreted_kernels_pass_the_tests_of_the_cells() -> None:
     assert done.returncode == 0, done.stdout[-3000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) >= 19
+    assert int(passed[1]) >= 13
     assert "skipped" not in done.stdout
 
 
