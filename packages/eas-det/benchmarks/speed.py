@@ -81,6 +81,7 @@ def versus(
             spread=1e3 * spread(times["ours"]),
             note=f"{events / ours / 1e6:.0f} million events/s{'; ' + note if note else ''}",
             headline=headline if first else None,
+            table="events",
         )
 
 
@@ -187,7 +188,7 @@ def part_decode(out: Results, repeats: int) -> None:
         )
         fused, opened, alone = (statistics.median(times[name]) for name in ("fused", "opened", "counting alone"))
         out.add(
-            name=".dat to counts", metric="CPU time", unit="ms", ours=1e3 * fused,
+            table="events", name=".dat to counts", metric="CPU time", unit="ms", ours=1e3 * fused,
             peer=("counting decoded events", 1e3 * alone), ratio=alone / fused, target=">= 0.77x (within 1.3x)",
             met=fused <= 1.3 * alone, n=repeats, spread=1e3 * spread(times["fused"]),
             note=f"open reader; {1e3 * opened:.3g} ms with opening the file",
@@ -219,7 +220,7 @@ def part_slice(out: Results, path: Path) -> None:
     cold = time.perf_counter() - begun
     median = statistics.median(times[1:])
     out.add(
-        name="slice of 10 ms out of 1 GB .dat", metric="wall time", unit="ms", ours=1e3 * median, n=len(times) - 1,
+        table="events", name="slice of 10 ms out of 1 GB .dat", metric="wall time", unit="ms", ours=1e3 * median, n=len(times) - 1,
         spread=1e3 * spread(times[1:]), target="< 5 ms", met=median < 5e-3,
         note=f"open reader, 10,000 events; opening the file and its first slice: {1e3 * cold:.1f} ms",
     )  # fmt: skip
@@ -254,7 +255,7 @@ def part_sampler(out: Results, repeats: int) -> None:
             times = interleaved(calls, repeats)
             ours, theirs = (statistics.median(times[each]) for each in ("ours", "published form"))
             out.add(
-                name=f"sampler, {title}: {name}", metric="CPU time", unit="ms", ours=1e3 * ours,
+                table="sampler", name=f"sampler, {title}: {name}", metric="CPU time", unit="ms", ours=1e3 * ours,
                 peer=("published form", 1e3 * theirs), ratio=theirs / ours, target=">= 1x", met=theirs >= ours,
                 n=repeats, spread=1e3 * spread(times["ours"]),
             )  # fmt: skip
@@ -269,7 +270,7 @@ def part_synth(out: Results, repeats: int) -> None:
         times = interleaved({"ours": lambda s=scenes, c=sensor: [simulate(x, c, 0) for x in s]}, repeats)["ours"]
         rate = made / statistics.median(times) / 1e6
         out.add(
-            name=f"simulator, EventShapes {level}", metric="million events/s", ours=rate, n=repeats, target=">= 1",
+            table="events", name=f"simulator, EventShapes {level}", metric="million events/s", ours=rate, n=repeats, target=">= 1",
             met=rate >= 1, note=f"{made:,} events of 8 clips, noise included, one core; generator {shapes.digest}",
         )  # fmt: skip
 
