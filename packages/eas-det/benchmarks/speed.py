@@ -220,8 +220,8 @@ def part_slice(out: Results, path: Path) -> None:
     cold = time.perf_counter() - begun
     median = statistics.median(times[1:])
     out.add(
-        table="events", name="slice of 10 ms out of 1 GB .dat", metric="wall time", unit="ms", ours=1e3 * median, n=len(times) - 1,
-        spread=1e3 * spread(times[1:]), target="< 5 ms", met=median < 5e-3,
+        table="events", name="slice of 10 ms out of 1 GB .dat", metric="wall time", unit="ms", ours=1e3 * median,
+        n=len(times) - 1, spread=1e3 * spread(times[1:]), target="< 5 ms", met=median < 5e-3,
         note=f"open reader, 10,000 events; opening the file and its first slice: {1e3 * cold:.1f} ms",
     )  # fmt: skip
 
@@ -270,8 +270,8 @@ def part_synth(out: Results, repeats: int) -> None:
         times = interleaved({"ours": lambda s=scenes, c=sensor: [simulate(x, c, 0) for x in s]}, repeats)["ours"]
         rate = made / statistics.median(times) / 1e6
         out.add(
-            table="events", name=f"simulator, EventShapes {level}", metric="million events/s", ours=rate, n=repeats, target=">= 1",
-            met=rate >= 1, note=f"{made:,} events of 8 clips, noise included, one core; generator {shapes.digest}",
+            table="events", name=f"simulator, EventShapes {level}", metric="million events/s", ours=rate, n=repeats,
+            target=">= 1", met=rate >= 1, note=f"{made:,} events of 8 clips, noise included, one core; generator {shapes.digest}",
         )  # fmt: skip
 
 
