@@ -186,6 +186,7 @@ def row(
     spread: float | None = None, note: str = "", **more: Any,
 ) -> None:  # fmt: skip
     """Add a row, keep the file up to date, say it."""
+    more.setdefault("table", "events")
     out.add(name=name, metric=metric, ours=ours, target=target, met=met, n=n, spread=spread, note=note, **more)
     out.write()
     print(name, metric, f"{ours:.4g}", more.get("peer"), more.get("ratio"), target, met, flush=True)

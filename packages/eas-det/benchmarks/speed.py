@@ -271,7 +271,8 @@ def part_synth(out: Results, repeats: int) -> None:
         rate = made / statistics.median(times) / 1e6
         out.add(
             table="events", name=f"simulator, EventShapes {level}", metric="million events/s", ours=rate, n=repeats,
-            target=">= 1", met=rate >= 1, note=f"{made:,} events of 8 clips, noise included, one core; generator {shapes.digest}",
+            target=">= 1", met=rate >= 1,
+            note=f"{made:,} events of 8 clips, noise included, one core; generator {shapes.digest}",
         )  # fmt: skip
 
 
