@@ -35,6 +35,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "BACO, heavy first": {"order": "degree"},
     # as many parameters as infomap, which has no resolution, takes on Beauty
     "BACO, fewer rows": {"weights": NAMED, "rows": 3900},
+    # one sweep at a larger gamma, and merging from there
+    "BACO, fewer rows, one sweep": {"weights": NAMED, "rows": 3900, "max_sweeps": 1},
+    "BACO, one sweep": {"weights": NAMED, "max_sweeps": 1},
 }
 TITLES = {
     "full": "full tables",
@@ -43,6 +46,8 @@ TITLES = {
     "BACO, paper weights": "BACO, two codes, weights as released",
     "BACO, heavy first": "BACO, two codes, weights as released, heavy ids first",
     "BACO, fewer rows": "BACO, two codes a user, infomap's size",
+    "BACO, fewer rows, one sweep": "BACO, two codes a user, infomap's size, one sweep",
+    "BACO, one sweep": "BACO, two codes a user, one sweep",
     **{name: method.title for name, method in METHODS.items()},
 }
 

@@ -38,6 +38,8 @@ PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
 }
 #: The issue's least, in %, for BACO by the paper's recipe.
 TARGETS = {("Beauty", "recall@10"): 6.3, ("Beauty", "recall@50"): 14.0, ("Gowalla", "recall@20"): 16.3}
+#: Tables that are judged by the paper's headline, and how they are told apart there.
+HEADLINE = {"BACO": "", "BACO, fewer rows, one sweep": ", infomap's size, one sweep"}
 RECIPE = {"short": "short recipe", "paper": "the paper's recipe"}
 
 
@@ -49,8 +51,9 @@ def summarise(out: Results, queue: Iterable[Cell], where: str) -> None:
         if kind in done:
             _recall(out, kind, done, where)
             _table_8(out, kind, where)
-    for kind in done:
-        if kind.table == "BACO" and kind.model == "LightGCN" and replace(kind, table="full") in done:
+    for kind in kinds:
+        full = replace(kind, table="full")
+        if kind.table in HEADLINE and kind.model == "LightGCN" and {kind, full} <= done:
             _headline(out, kind, where)
 
 
@@ -133,9 +136,11 @@ def _headline(out: Results, kind: Cell, where: str) -> None:
     """The paper's headline: over 75 % fewer parameters, at most 1.85 points of recall less."""
     full = replace(kind, table="full")
     n = len(out.values(str(kind), "parameters"))
-    told = kind.data + ("" if kind.recipe == "short" else f", {RECIPE[kind.recipe]}")
+    told = kind.data + HEADLINE[kind.table] + ("" if kind.recipe == "short" else f", {RECIPE[kind.recipe]}")
     note = f"the paper's abstract: over 75 %; the budget here is table 8's {BUDGET[kind.data]:,} rows"
-    if kind.data == "ML-1M":
+    if kind.table != "BACO":
+        note = "the paper's abstract: over 75 %; as many parameters as infomap's 3,900 rows"
+    elif kind.data == "ML-1M":
         note = f"the paper's abstract: over 75 %; {BUDGET[kind.data]:,} rows, a budget of ours"
     out.add(
         name=f"{told}, parameters saved",

@@ -28,6 +28,8 @@ from results import Results
 
 FIGURE_4 = {"Beauty": (0.1308, (0.58, 0.46, 0.41, 0.33, 0.22)), "Gowalla": (7.57, (0.48, 0.32, 0.24, 0.20, 0.17))}
 SEEDS = (2025, 0, 1, 2, 3)
+#: BACO at the size that infomap has, and merged after one sweep.
+SIZES = ("BACO, fewer rows", "BACO, fewer rows, one sweep", "BACO, one sweep")
 CORE = ("full", "BACO", "modulo", "graphhash", "BACO, one code")
 
 
@@ -46,8 +48,11 @@ def queue() -> Iterator[Cell]:
             yield Cell("Beauty", "MF", table, seed)
     for table in ("leiden", "label_propagation", "double_graphhash", "lsh", "frequency", "double", "hybrid"):
         yield Cell("Beauty", "LightGCN", table, 0)
-    for table in ("infomap", "quotient_remainder", "scc", "sbc", "BACO, fewer rows"):
+    for table in ("infomap", "quotient_remainder", "scc", "sbc", *SIZES):
         yield Cell("Beauty", "LightGCN", table, 0)
+    for seed in (1, 2):
+        for table in ("infomap", *SIZES):
+            yield Cell("Beauty", "LightGCN", table, seed)
     for data in ("ML-1M", "Gowalla"):
         for table in CORE:
             yield Cell(data, "LightGCN", table, 0)
