@@ -110,5 +110,7 @@ def length(rows: Sequence[Mapping[str, float]], *, ax: Any = None) -> Any:
     ax.plot(seconds, [row["cc"] for row in rows], "ko-", label="correlation of the rate")
     ax.plot(seconds, [row["rate_ratio"] for row in rows], "s--", color="tab:red", label="rate, model / recorded")
     ax.set(xscale="log", xlabel="state carried for (s)", ylim=(0, 1.2))
+    ax.set_xticks(seconds, [f"{s:g}" for s in seconds])
+    ax.minorticks_off()
     ax.legend(loc="lower right", fontsize="small")
     return ax
