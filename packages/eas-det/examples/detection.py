@@ -15,14 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from eas_det import EventDetector, StreamingDetector, Trainer
+from eas_det import EventDetector, StreamingDetector, Trainer, make_boxes
 from eas_det.data import Rendered, SynthShapes
 from eas_det.engine import evaluate
 from eas_det.stream import to_boxes
-from eas_det.synth import EventShapes
+from eas_det.synth import KINDS, EventShapes, Scene
 from eas_det.viz import animate
 
 SIZE = (64, 64)
+
+
+def exact(scene: Scene, t: int) -> Any:
+    """Where the objects are at t microseconds, by their geometry: records of BOX_DTYPE."""
+    x, y, w, h = scene.boxes(1e-6 * t).T
+    kinds = [KINDS.index(each.kind) for each in scene.objects]
+    boxes = make_boxes(len(kinds), t=t, x=x, y=y, w=w, h=h, class_id=kinds)
+    return boxes[(boxes["w"] > 0) & (boxes["h"] > 0)]
 
 
 def run(out: Path, seconds: float = 30.0) -> dict[str, Any]:
@@ -38,7 +46,7 @@ def run(out: Path, seconds: float = 30.0) -> dict[str, Any]:
     found = evaluate(detector, unseen)["coco"]
 
     clip = EventShapes("easy", 1, seed=3, size=SIZE)[0]
-    stream = StreamingDetector(detector, window_us=200_000, hop_us=25_000, t0=0, conf=0.05)
+    stream = StreamingDetector(detector, window_us=200_000, hop_us=25_000, t0=0, conf=0.01)
     seen = [
         each
         for part in np.array_split(np.arange(len(clip.events)), 20)
@@ -47,8 +55,9 @@ def run(out: Path, seconds: float = 30.0) -> dict[str, Any]:
     boxes = to_boxes(
         each._replace(boxes=each.boxes[:3], scores=each.scores[:3], labels=each.labels[:3]) for each in seen
     )
+    truth = np.concatenate([exact(clip.scene, each.t or 0) for each in seen])
     path = animate(
-        out / "detection.gif", clip.events, boxes, truth=clip.boxes, classes=train.classes, window_us=25_000, scale=6
+        out / "detection.gif", clip.events, boxes, truth=truth, classes=train.classes, window_us=25_000, scale=6
     )
     told = {"steps": len(losses), "first_loss": float(np.mean(losses[:5])), "last_loss": float(np.mean(losses[-5:]))}
     print(
