@@ -133,15 +133,15 @@ def clean_boxes(
 
 def filter_boxes(
     boxes: NDArray[Any],
-    preset: Literal["gen1", "1mpx", "1mpx_half"] | str = "gen1",
+    preset: Literal["gen1", "gen1_half", "1mpx", "1mpx_half"] | str = "gen1",
     *,
     skip_us: int = _SKIP_US,
 ) -> NDArray[Any]:
     """The boxes that the evaluation of Gen1 and 1 Mpx counts, by the thresholds that the field uses (RVT's).
 
     Kept: t > skip_us, w² + h² >= d², w >= s and h >= s, with (d, s) = (30, 10) for Gen1, (60, 20) for 1 Mpx, and half
-    of that for 1 Mpx at half resolution. To be applied to labels and detections alike. The evaluator of Prophesee's own
-    toolbox has d and s the other way round.
+    of that at half resolution. To be applied to labels and detections alike. The evaluator of Prophesee's own toolbox has
+    the shortest sides of the two cameras exchanged: PropheseeEvaluator(rule="toolbox").
 
     Raises:
         ValueError: an unknown preset.
