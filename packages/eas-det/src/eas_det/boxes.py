@@ -140,7 +140,7 @@ def filter_boxes(
     """The boxes that the evaluation of Gen1 and 1 Mpx counts, by the thresholds that the field uses (RVT's).
 
     Kept: t > skip_us, w² + h² >= d², w >= s and h >= s, with (d, s) = (30, 10) for Gen1, (60, 20) for 1 Mpx, and half
-    of that at half resolution. To be applied to labels and detections alike. The evaluator of Prophesee's own toolbox has
+    of that at half resolution. To be applied to labels and detections alike. The evaluator of Prophesee's toolbox has
     the shortest sides of the two cameras exchanged: PropheseeEvaluator(rule="toolbox").
 
     Raises:
