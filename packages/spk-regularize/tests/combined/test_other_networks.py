@@ -33,8 +33,8 @@ class Seen(nn.Module):
         self.net = models.SpikingCSPDarknet(depth=0.33, width=0.125)
         self.read = nn.Linear(128, 3)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, 2, 64, 64] -> [B, 3]
-        coarse = self.net(x[None], steps=2)[-1]  # [T, B, 128, 2, 2]
+    def forward(self, x: Tensor) -> Tensor:  # [B, 2, 32, 32] -> [B, 3]
+        coarse = self.net(x[None], steps=2)[-1]  # [T, B, 128, 1, 1]
         return self.read(coarse.mean((0, 3, 4)))
 
 
@@ -53,7 +53,7 @@ class Agent(nn.Module):
         return self.read(self.memory(spikes)[0][-1])
 
 
-SHAPES = {Signs: (2, 12, 12), Seen: (2, 64, 64), Agent: (1, 4, 4)}
+SHAPES = {Signs: (2, 12, 12), Seen: (2, 32, 32), Agent: (1, 4, 4)}
 
 
 def classifier(kind: type[nn.Module]) -> SpikingClassifier:
@@ -84,11 +84,11 @@ def test_potentials_are_regularised(kind: type[nn.Module]) -> None:
 def test_attack_and_verdict(kind: type[nn.Module]) -> None:
     model = classifier(kind).eval()
     check_stateless(model, batch(kind)[0])
-    x, _ = batch(kind, 24)
+    x, _ = batch(kind, 9)
     y = model(x).argmax(1)  # what it says is what is attacked: an untrained network names nothing right
     moved = PGD(model, eps=0.3, steps=5)(x, y)
     assert (moved - x).abs().max() <= 0.3 + 1e-6
     assert moved.min() >= 0
     assert moved.max() <= 1
-    verdict = masking_verdict(model, x, y, 0.3, steps=4, long=8, queries=20)
+    verdict = masking_verdict(model, x, y, 0.3, steps=2, long=4, queries=6)
     assert len(verdict.items) == 11
