@@ -110,7 +110,7 @@ def docs(session: nox.Session) -> None:
         *sorted(ROOT.glob("docs/**/*.md")),
     ]
     relative = [str(page.relative_to(ROOT)) for page in pages if page.is_file()]
-    session.run("pytest", "-p", "pytest_blocks", *(session.posargs or relative))
+    run_tests(session, "-p", "pytest_blocks", *([] if session.posargs else relative))
 
 
 @nox.session
