@@ -95,10 +95,11 @@ def dead_links(base: str, links: dict[str, set[str]], anchors: dict[str, set[str
 def search(page: Page, base: str) -> list[str]:
     """The search box finds the word it must."""
     page.goto(base, wait_until="load")
-    page.locator("label[for=__search]").first.click()
-    page.locator("input.md-search__input").fill(SEARCHED)
+    box = page.locator("input.md-search__input")
+    box.click()
+    box.fill(SEARCHED)
     try:
-        page.wait_for_selector(".md-search-result__item", timeout=20_000)
+        page.wait_for_selector(".md-search-result__item", timeout=90_000)  # the index is built in the browser
     except Exception:
         return [f"the search finds nothing for {SEARCHED}"]
     texts = page.locator(".md-search-result__item").all_inner_texts()
@@ -124,7 +125,8 @@ def schemes(page: Page, base: str) -> list[str]:
     colours = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        page.goto(base, wait_until="load")
+        page.goto(base, wait_until="networkidle")  # the theme's script sets the colours
+        page.wait_for_timeout(1000)
         colours.append(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
     return [] if colours[0] != colours[1] else [f"light and dark have the same background, {colours[0]}"]
 
