@@ -68,7 +68,7 @@ def fusion(options: argparse.Namespace) -> None:
 
 
 def attempted(name: str, seed: int, device: str) -> dict[str, float] | None:
-    """One cell; if it breaks, once more on the plainest backend: a machine that is ours for minutes should not stand still."""
+    """One cell; if it breaks, once more on the plainest backend: hours of a queue should not end with one cell."""
     for backend in ("auto", "torch"):
         try:
             with spk_neurons.use_backend(backend):
