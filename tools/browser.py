@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SEARCHED = "LIF"
+DESK: Any = {"width": 1280, "height": 900}
 PHONE: Any = {"width": 390, "height": 844}  # points
 
 
@@ -120,14 +121,17 @@ def copying(page: Page, base: str, name: str) -> list[str]:
     return [] if copied.strip() == code.strip() else [f"{name}: the copy button gave {copied[:60]!r}, not the code"]
 
 
-def schemes(page: Page, base: str) -> list[str]:
-    """Light and dark follow the reader's setting and differ."""
+def schemes(browser: Browser, base: str, shots: Path | None) -> list[str]:
+    """Light and dark follow the reader's setting and differ; a reader of each comes for the first time."""
     colours = []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        context = browser.new_context(color_scheme=scheme, viewport=DESK)  # type: ignore[arg-type, unused-ignore]
+        page = context.new_page()
         page.goto(base, wait_until="networkidle")  # the theme's script sets the colours
-        page.wait_for_timeout(1000)
         colours.append(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
+        if shots is not None:
+            page.screenshot(path=shots / f"{scheme}.png")
+        context.close()
     return [] if colours[0] != colours[1] else [f"light and dark have the same background, {colours[0]}"]
 
 
@@ -157,7 +161,7 @@ def check(folder: Path, program: str, shots: Path | None = None) -> list[str]:
         return [f"{folder} holds no page"]
     with served(folder) as base, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=OPTIONS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page = browser.new_page(viewport=DESK)
         wrong: list[str] = []
         links: dict[str, set[str]] = {}
         anchors: dict[str, set[str]] = {}
@@ -166,15 +170,10 @@ def check(folder: Path, program: str, shots: Path | None = None) -> list[str]:
             wrong += said
         wrong += dead_links(base, links, anchors, folder)
         wrong += search(page, base)
-        wrong += schemes(page, base)
+        wrong += schemes(browser, base, shots)
         with_code = [n for n in names if "<pre" in (folder / n / "index.html").read_text(encoding="utf-8")]
         wrong += copying(page, base, with_code[0]) if with_code else ["no page shows code"]
         wrong += phone(browser, base, names, shots)
-        if shots is not None:
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
-                page.goto(base, wait_until="load")
-                page.screenshot(path=shots / f"{scheme}.png")
         browser.close()
     return wrong
 
