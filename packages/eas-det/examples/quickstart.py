@@ -1,5 +1,5 @@
 """Simulate a clip, write it, read it back, bin it, sample it, and draw where the sampler looks briefly; then train a
-detector for 30 seconds and film what it finds (detection.py).
+detector for 8 seconds and film what it finds (detection.py alone gives it 30).
 
     python examples/quickstart.py --out demo
 
@@ -113,7 +113,7 @@ def main() -> None:
     axes[2].set_title("how long each pixel was sampled")
     figure.savefig(out / "sampling.png", dpi=120)
 
-    found = detection.run(out, seconds=30.0)
+    found = detection.run(out, seconds=8.0)
 
     seconds = time.perf_counter() - start
     mean = float(intervals.nanmean()) / 1000
