@@ -125,3 +125,11 @@ def test_pictures(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no probes"):
         TemporalReport(1, 1, 2, 0.5).plot()
     assert torch.is_grad_enabled()
+
+
+def test_info_says_that_a_folder_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("sys.argv", ["slr-cma", "info", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "is empty; expected a cache" in capsys.readouterr().err

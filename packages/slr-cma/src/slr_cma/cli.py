@@ -70,6 +70,8 @@ def info(
         }
     else:
         present, missing = scan(path)
+        if not present and not any(path.iterdir()):
+            raise ValueError(f"{path} is empty; expected a cache, or a folder with recordings of DVS-SLR")
         told = {
             "complete": len(present),
             "missing or incomplete": len(missing),
