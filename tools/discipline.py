@@ -29,15 +29,14 @@ from monorepo import Package, Tree, canonical
 
 def scratch(root: Path, out: Path) -> Path:
     """The tree as committed, in a repository of its own."""
-    for line in (["clone", "--quiet", "--no-hardlinks", str(root), str(out)],):
-        subprocess.run(["git", *line], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(root), str(out)], check=True)
     for key, value in (("user.name", "scratch"), ("user.email", "scratch@example.org")):
         subprocess.run(["git", "-C", str(out), "config", key, value], check=True)
     return out
 
 
-def outside(package: Package, sibling: Package) -> str:
-    """The next minor version of the sibling: the first that the range of ``package`` must leave out."""
+def outside(sibling: Package) -> str:
+    """The next minor version of the sibling: the first that a dependent's range must leave out."""
     now = Version(sibling.version)
     return f"{now.major}.{now.minor + 1}.0"
 
@@ -105,7 +104,7 @@ def run(command: Sequence[str], folder: Path) -> tuple[int, str]:
 
 def resolver_refuses(tree: Tree, package: Package, sibling: Package, out: Path) -> tuple[bool, str]:
     """Whether the package's wheel and a sibling's wheel from outside its range can not be installed together."""
-    set_version(sibling, outside(package, sibling))
+    set_version(sibling, outside(sibling))
     wheels = []
     for each in (sibling, package):
         folder = out / each.name
