@@ -14,7 +14,6 @@ the command once, so a few hundred of them take about a minute.
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import signal
 import sys
@@ -97,17 +96,17 @@ def commands(app: Any) -> Iterator[Command]:
     alone = len(app.registered_commands) == 1 and app.registered_callback is None
     for registered in app.registered_commands:
         function = registered.callback
-        hints = typing.get_type_hints(function, include_extras=True)
+        hints = typing.get_type_hints(function)
+        word = registered.name or function.__name__.replace("_", "-")
+        built = typer.main.get_command(app)
+        built = built if alone else built.commands[word]  # type: ignore[attr-defined]
         parameters = []
-        for name, given in inspect.signature(function).parameters.items():
-            annotated = get_args(hints[name]) if get_origin(hints[name]) is typing.Annotated else (hints[name],)
-            about = next((a for a in annotated[1:] if hasattr(a, "param_decls")), None)
-            required = given.default is given.empty
-            positional = isinstance(about, typer.models.ArgumentInfo) or (about is None and required)
-            flags = [flag for flag in getattr(about, "param_decls", None) or () if flag.startswith("--")]
-            flag = None if positional else (flags[0] if flags else f"--{name.replace('_', '-')}")
-            parameters.append(Parameter(name, flag, annotated[0], required))
-        yield Command(() if alone else (registered.name or function.__name__.replace("_", "-"),), tuple(parameters))
+        for each in built.params:
+            if each.name not in hints:
+                continue  # --help is typer's own
+            flag = next((flag for flag in each.opts if flag.startswith("--")), None)
+            parameters.append(Parameter(each.name, flag, hints[each.name], each.required))
+        yield Command(() if alone else (word,), tuple(parameters))
 
 
 def call(entry: Callable[[], object], program: str, words: Sequence[str], folder: Path, limit: int = LIMIT) -> Outcome:

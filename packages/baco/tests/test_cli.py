@@ -145,7 +145,7 @@ def test_an_error_is_one_line_and_exit_code_2(log: Path, tmp_path: Path, name: s
     done = baco("compress", log, "--user", "who", "--item", "what", "-o", tmp_path / "m.npz", *options)
     assert done.exit_code == 2
     assert message in done.stderr
-    assert done.stderr.startswith("baco: error: ")
+    assert done.stderr.startswith("baco: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert os.listdir(tmp_path) == []

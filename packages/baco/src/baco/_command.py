@@ -36,10 +36,10 @@ def one_line_errors(quiet: bool) -> Iterator[None]:
         try:
             yield
         except (ValueError, TypeError, OSError, ImportError) as problem:
-            typer.echo(f"baco: error: {' '.join(str(problem).split())}", err=True)
+            typer.echo(f"baco: {' '.join(str(problem).split())}", err=True)
             raise typer.Exit(2) from None
         except MemoryError:
-            typer.echo("baco: error: there is not enough memory for these interactions; drop rare ids first", err=True)
+            typer.echo("baco: there is not enough memory for these interactions; drop rare ids first", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("baco: interrupted; unfinished files were not written", err=True)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from demm._graph import MultiRelationalGraph
 
 app = typer.Typer(
-    help="Cluster a graph with many kinds of edges.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Cluster a graph with many kinds of edges.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
@@ -115,11 +118,28 @@ def _write_labels(path: Path, ids: Any, labels: Any) -> None:
         raise
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"demm {version('demm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Cluster a graph with many kinds of edges."""
+
+
 @app.command()
 def fit(
     graph: Annotated[Path, typer.Argument(help="Store folder, or edge table (.csv, .tsv, .parquet).")],
     k: Annotated[int, typer.Option("--k", help="Number of clusters.")],
-    out: Annotated[Path, typer.Option(help="Labels: .csv, .npy or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Labels: .csv, .npy or .parquet.")],
     x: Annotated[Path | None, typer.Option("--x", help="Attributes: .npy or sparse .npz.")] = None,
     alpha: Annotated[float, typer.Option(help="Smoothness against fidelity.")] = 4.0,
     beta: Annotated[float, typer.Option(help="Penalty on sparse relations.")] = 4.0,
@@ -245,7 +265,7 @@ def search(
     graph: Annotated[Path, typer.Argument(help="Store folder or edge table.")],
     k: Annotated[list[int], typer.Option("--k", help="Number of clusters; repeat to compare several.")],
     x: Annotated[Path | None, typer.Option("--x", help="Attributes: .npy or sparse .npz.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Labels of the best setting.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Labels of the best setting.")] = None,
     trials: Annotated[int | None, typer.Option(help="Settings to try; all by default.")] = None,
     seed: Seed = 0,
     jobs: Jobs = -1,

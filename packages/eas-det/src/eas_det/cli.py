@@ -41,6 +41,23 @@ def _say(facts: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"{name.replace('_', ' '):<14}{value:,}" if isinstance(value, int) else f"{name:<14}{value}")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"eas-det {version('eas-det')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Event cameras: recordings in, boxes out."""
+
+
 @app.command()
 def info(
     file: File,

@@ -54,6 +54,23 @@ def _learn(agent: Any, steps: int, out: Path) -> None:
         raise typer.Exit(130) from None
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"grsn-rl {version('grsn-rl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Recurrent spiking agents where a GRU was."""
+
+
 @app.command()
 def train(
     env: Env = "CartPole-P",
@@ -61,7 +78,9 @@ def train(
     memory: Memory = "grsn",
     steps: Steps = 200_000,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/ENV-ALGO-MEMORY-SEED by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; runs/ENV-ALGO-MEMORY-SEED by default.")
+    ] = None,
     num_envs: Annotated[int | None, typer.Option(help="Environments at once.")] = None,
     preset: Preset = None,
     settings: Setting = None,
@@ -130,7 +149,7 @@ def compare(
     memories: Annotated[str, typer.Option(help="Names, separated by commas.")] = "grsn,gru",
     steps: Steps = 100_000,
     seeds: Annotated[int, typer.Option(help="Runs of each.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/compare"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs.")] = Path("runs/compare"),
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
@@ -166,8 +185,9 @@ def compare(
 @app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; those that differ only in seed share a curve.")],
-    out: Annotated[Path, typer.Option(help="Picture to write (png, svg, pdf).")] = Path("curves.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write (png, svg, pdf).")] = Path("curves.png"),
     metric: Annotated[str, typer.Option(help="Column of metrics.csv.")] = "return",
+    as_json: Json = False,
 ) -> None:
     """Learning curves: interquartile mean over seeds with a bootstrap band; each with its energy per decision."""
     from grsn_rl.plot import curves
@@ -180,10 +200,14 @@ def plot(
         config = json.loads((run / "config.json").read_text())
         groups.setdefault(f"{config['env']} {config['algo']} {config['memory']}", []).append(run)
     # the energy of a decision beside every curve
-    spent = {label: [read_metrics(run)[-1].get("nJ", float("nan")) for run in runs] for label, runs in groups.items()}
-    named = {f"{label}, {sum(spent[label]) / len(runs):.0f} nJ": runs for label, runs in groups.items()}
-    curves(named, metric).figure.savefig(out, dpi=120)
-    typer.echo(f"{out} written")
+    spent = {
+        label: sum(read_metrics(run)[-1].get("nJ", float("nan")) for run in runs) / len(runs)
+        for label, runs in groups.items()
+    }
+    curves({f"{label}, {spent[label]:.0f} nJ": runs for label, runs in groups.items()}, metric).figure.savefig(
+        out, dpi=120
+    )
+    _show({"picture": str(out), **spent}, f"{out} written", as_json)
 
 
 @app.command()

@@ -25,6 +25,23 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Split = Annotated[str, typer.Option(help="NAME:PART, such as subject:test, or all.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"slr-cma {version('slr-cma')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Signs from paired events and frames; whether a dataset needs time."""
+
+
 @app.command()
 def convert(
     root: Annotated[Path, typer.Argument(help="Folder of DVS-SLR, or a .csv of AEDAT4 files (path, label, user).")],

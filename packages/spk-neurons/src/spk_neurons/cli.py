@@ -11,6 +11,23 @@ import typer
 app = typer.Typer(help="Spiking neurons for PyTorch.", no_args_is_help=True, add_completion=False)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"spk-neurons {version('spk-neurons')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Spiking neurons for PyTorch."""
+
+
 @app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
     """Versions, and which backend runs and why."""

@@ -40,6 +40,23 @@ def _settings(path: Path) -> dict[str, Any]:
     return found
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tecos-lvm {version('tecos-lvm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Spike trains from the stimulus."""
+
+
 @app.command()
 def fit(
     source: Annotated[Path, typer.Argument(help="Training data (.npz with a stimulus), or settings (.toml).")],
