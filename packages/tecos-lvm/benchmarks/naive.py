@@ -17,7 +17,7 @@ def loss(model: TeCoSLVM, x: Tensor, y: Tensor, beta: float, generator: torch.Ge
     c = model.config
     flat = model._input(x)
     batch, steps = flat.shape[:2]
-    eps_z, eps_e, eps_d, eps_p, _ = model._draws(steps, batch, True, generator)
+    eps_z, eps_e, eps_d, _, eps_p = model._draws(steps, batch, True, generator)
     state = model.initial_state(batch)
     v_e, v_p, v_d, u, memory = state.encoder, state.prior, state.decoder, state.output, state.memory
     before = torch.zeros_like(u)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,51 @@ def test_likelihood_by_hand_from_the_recursion() -> None:
     assert mine == pytest.approx(-wanted.sum(0).numpy(), rel=1e-6)
 
 
+def test_streams_of_noise_are_normal_and_firing_is_the_same_event() -> None:
+    from scipy.special import ndtr, ndtri
+    from scipy.stats import kstest
+
+    from tecos_lvm._kernels.noise import below, normal, normals
+
+    words = np.r_[np.arange(0, 2**32, 9_999_991, dtype=np.uint32), np.uint32([0, 255, 256, 2**31, 2**32 - 1])]
+    exact = -ndtri(((words >> 8) + 0.5) * 2.0**-24)
+    assert np.array([normal(w) for w in words]) == pytest.approx(exact, abs=1e-6)
+    for q in (-7.0, -5.0, -2.0, 0.3, 1.0, 4.0, 7.0):  # fires where q + noise >= 0, up to 4e-7 of probability
+        near = np.abs(ndtr(q) - ((words >> 8) + 0.5) * 2.0**-24) < 4e-7
+        assert [below(np.float32(q), w) for w in words[~near]] == (q + exact >= 0)[~near].tolist()
+    out = np.empty((400, 251))
+    normals(np.random.default_rng(0).integers(0, 2**62, 400), out)
+    assert kstest(out.ravel(), "norm").pvalue > 0.01
+    assert kstest(out[:, 0] + out[:, 1], "norm", (0, 2**0.5)).pvalue > 0.01  # two draws of one hash
+    assert kstest(out[:, 0] + out[:, 2], "norm", (0, 2**0.5)).pvalue > 0.01
+    assert np.abs(np.corrcoef(out[:, :40].T) - np.eye(40)).max() < 0.25
+
+
+def test_frames_are_standardised_by_the_training_stimulus() -> None:
+    plain, model, x = make(), make(), stimulus()
+    model.standardise(x)
+    with torch.no_grad():
+        wanted = plain((x - x.mean()) / x.std(), generator=seeded())
+        found = model(x, generator=seeded())
+        again = model.generate(x[0].numpy(), 2, generator=seeded())
+        theirs = plain.generate(((x - x.mean()) / x.std())[0].numpy(), 2, generator=seeded())
+    torch.testing.assert_close(found.potential, wanted.potential, rtol=1e-9, atol=1e-9)
+    assert (again == theirs).all()
+
+
+@pytest.mark.parametrize("n_samples", [1, 3, 4, 6])
+def test_a_row_does_not_feel_the_others(n_samples: int) -> None:
+    """Rows go through the compiled pass in fours; what a row does depends on its own stream alone."""
+    model, x = make(), stimulus(1).flatten(2)
+    whole, _, _ = free_run(model, x, None, 6, True, seeded())
+    model._seeds = lambda steps, rows, g: torch.empty(steps, 6, dtype=torch.int64).random_(generator=g)[:, :rows]  # type: ignore[method-assign]
+    part, potential, _ = free_run(model, x, None, n_samples, True, seeded())
+    assert torch.equal(part, whole[:n_samples])
+    none = free_run(model, x, None, n_samples, True, seeded(), keep=False)
+    assert torch.equal(none[0], part)
+    assert none[1].numel() == 0 < potential.numel()
+
+
 def test_escape_noise_frequency_and_gradient() -> None:
     u = torch.full((40_000,), 1.2, dtype=torch.float64, requires_grad=True)
     s = escape(u, torch.randn(40_000, dtype=torch.float64, generator=seeded()), 0.3)
@@ -213,9 +259,13 @@ def test_training_lowers_the_loss_and_resumes_to_the_same_weights(small: Synthet
     assert last.steps == 40
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value), name
-    with pytest.raises(ValueError, match="another run"):
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "config.json", "metrics.csv", "results.json"]
+    kept = TeCoSLVM.from_pretrained(tmp_path / "checkpoints" / "best")
+    assert all(torch.equal(value, kept.state_dict()[name]) for name, value in first.state_dict().items())
+    assert json.loads((tmp_path / "results.json").read_text())["steps"] == 40
+    with pytest.raises(ValueError, match="another run \\(train differ"):
         fit(second, small.train, small.val, config=TrainConfig(steps=41), run_dir=tmp_path, progress=False)
-    (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
+    (tmp_path / "checkpoints" / "last.pt").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         fit(second, small.train, small.val, config=recipe, run_dir=tmp_path, progress=False)
 

@@ -55,7 +55,7 @@ def evaluate(
         model: a TeCoSLVM or a baseline. data: with a stimulus and at least 4 trials.
         null_p: mean spike probability per bin of the *training* data, [N].
         sd_ms: smoothing of the rates. skip_ms: start of the trial that is left out of the rate's scores.
-        seed: of the draws.
+        n_samples: trials drawn from the model. seed: of the draws.
     Returns:
         cc, ceiling, cc_normalised, fev, bits_per_spike (nan for a deterministic output), and for each measure of
         :class:`~tecos_lvm.metrics.SpikeReport` the model's, the real trials' and the rate model's value.
@@ -110,6 +110,7 @@ def length_curve(
 
     Args:
         model: fitted, usually on short clips. data: repeats of one movie, longer than the longest length.
+        lengths_s: of the stretches. n_samples: trials drawn. sd_ms: smoothing of the rates. seed: of the draws.
     Returns:
         A row per length: length_s, cc (correlation of the rate), rate_hz and rate_ratio (to the recorded), isi_ks and
         acg_rmse of the generated spikes against the recorded ones of the same stretches.

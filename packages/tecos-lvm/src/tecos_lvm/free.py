@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ def free_run(
     n_samples: int,
     sample: bool,
     generator: torch.Generator | None,
+    keep: bool = True,
 ) -> tuple[Tensor, Tensor, TeCoSState]:
     """Spikes and potentials [K, B, T, N] and the state after them, as ``forward`` gives from the same draws.
 
@@ -30,38 +32,46 @@ def free_run(
     the graph's tensors besides.
 
     Args:
-        flat: checked stimuli, [B, T, pixels].
+        flat: checked stimuli, [B, T, pixels]. keep: False: no potentials where that saves something.
     """
     if not isinstance(model.memory, Cascade) or flat.device.type != "cpu" or flat.shape[1] == 0:
         out, _, _ = model._run(flat, state, n_samples, None, sample, generator, "auto", with_prior=False)
         return out.spikes, out.potential, out.state
     from tecos_lvm._kernels.free import run
 
+    c = model.config
     batch, steps = flat.shape[:2]
-    before = model._state(state, n_samples * batch)
+    rows = n_samples * batch
+    before = model._state(state, rows)
     f = model.features(flat.transpose(0, 1))
-    eps_z, eps_e, eps_d, _, eps_y = model._draws(steps, n_samples * batch, sample, generator)
+    seeds = model._seeds(steps, rows, generator) if sample else torch.zeros(steps, rows, dtype=torch.int64)
     decay, amount, soft = model.output_rule()
     after = [_own(part) for part in (before.encoder, *before.memory, before.decoder, before.output)]
-    spikes, potential = run(  # type: ignore[call-arg]
-        *(_plain(x) for x in (model.encoder_f(f), model.memory_f(f), eps_z, eps_e, eps_d, eps_y)),
-        _rows(model.encoder_h.weight), _rows(model.encoder_read.weight), _plain(model.encoder_read.bias),
-        _rows(model.memory_z.weight), _plain(torch.sigmoid(model.memory.decay)),
-        _plain(torch.sigmoid(model.memory.decay2)), _rows(model.decoder.weight), _plain(model.decoder.bias),
-        _rows(model.read.weight), _plain(model.read.bias), _plain(decay), _plain(amount), soft,
-        DECAY, THRESHOLD, model.config.sigma, *LOGVAR, *after,
+    decoder = model.decoder.weight.detach()
+    real = _plain(decoder).dtype.type
+    spikes = np.empty((rows, steps, c.n_neurons), np.uint8)
+    potential = np.empty((rows if keep else 0, steps, c.n_neurons), real)
+    run(  # type: ignore[call-arg]
+        c.latent_dim, _plain(model.encoder_f(f)), _plain(model.memory_f(f)), _plain(seeds),
+        (sample, sample and c.hidden == "noisy", sample and c.output == "noisy"),
+        _rows(torch.cat([model.encoder_h.weight, decoder[:, c.latent_dim :]])),
+        _rows(torch.cat([decoder[:, : c.latent_dim], model.memory_z.weight])),
+        _wide(model.encoder_read.weight.T), _wide(model.encoder_read.bias),
+        _plain(torch.sigmoid(model.memory.decay)), _plain(torch.sigmoid(model.memory.decay2)),
+        _plain(model.decoder.bias), _wide(model.read.weight.T), _wide(model.read.bias), _plain(decay), _plain(amount),
+        soft, *(real(x) for x in (DECAY, THRESHOLD, 1 / c.sigma, *LOGVAR)), *after, spikes, potential,
     )  # fmt: skip
-    encoder, v, w, decoder, output = (torch.from_numpy(part) for part in after)
-    shape = (steps, n_samples, batch, -1)
+    encoder, v, w, decoder_v, output = (torch.from_numpy(part) for part in after)
+    shape = (n_samples, batch, steps, -1)
     return (
-        torch.from_numpy(spikes).reshape(shape).permute(1, 2, 0, 3),
-        torch.from_numpy(potential).reshape(shape).permute(1, 2, 0, 3),
-        type(before)(encoder, before.prior, decoder, output, (v, w)),
+        torch.from_numpy(spikes).reshape(shape),
+        torch.from_numpy(potential).reshape(shape) if keep else torch.empty(0),
+        type(before)(encoder, before.prior, decoder_v, output, (v, w)),
     )
 
 
 def _plain(x: Tensor) -> Any:
-    return x.detach().numpy()
+    return x.detach().contiguous().numpy()
 
 
 def _own(x: Tensor) -> Any:
@@ -69,4 +79,10 @@ def _own(x: Tensor) -> Any:
 
 
 def _rows(x: Tensor) -> Any:
-    return x.detach().T.contiguous().numpy()
+    """Weights [out, in] as [in / 4, 4, out], zeros added where in is no multiple of four."""
+    return torch.nn.functional.pad(x.detach().T, (0, 0, 0, -x.shape[1] % 4)).contiguous().reshape(-1, 4, len(x)).numpy()
+
+
+def _wide(x: Tensor) -> Any:
+    """Columns of zeros added to sixteens."""
+    return torch.nn.functional.pad(x.detach(), (0, -x.shape[-1] % 16)).contiguous().numpy()

@@ -33,7 +33,7 @@ def write_report(
     Args:
         path: ends in .html. model: a TeCoSLVM or a baseline. data: repeated trials with their stimulus.
         null_p: mean spike probability per bin of the training data, [N]. neurons: how many to draw, the best,
-            the median and the worst first.
+            the median and the worst first. n_samples: trials drawn from the model. title: of the page.
     Raises:
         ImportError: without the extra ``plot``. ValueError: what :func:`~tecos_lvm.evaluate` refuses.
     """

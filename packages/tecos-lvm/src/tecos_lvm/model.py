@@ -6,6 +6,7 @@ cascade memory and the soft reset are our choices (docs, page "The model").
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,10 @@ __all__ = ["TeCoSLVM", "TeCoSOutput", "TeCoSState"]
 
 
 class TeCoSState(NamedTuple):
-    """All a model carries from one bin to the next; every tensor is [K B, width]."""
+    """All a model carries from one bin to the next; every tensor is [K B, width].
+
+    encoder, prior, decoder: potentials of the three cores. output: of the output neurons. memory: the memory's own.
+    """
 
     encoder: Tensor
     prior: Tensor
@@ -129,23 +133,29 @@ class TeCoSLVM(nn.Module):
         memory = self.memory.start(batch, like)
         return TeCoSState(zeros(c.coder_dim), zeros(c.coder_dim), zeros(c.decoder_dim), zeros(c.n_neurons), memory)
 
-    @property
-    def _noise_width(self) -> int:
-        c = self.config
-        width = c.latent_dim + 2 * c.coder_dim + c.decoder_dim + c.n_neurons
-        # torch fills normals in blocks of 16: only whole blocks per bin make pieces equal the whole
-        return -(-width // 16) * 16
+    def _seeds(self, steps: int, rows: int, generator: torch.Generator | None) -> Tensor:
+        """Starts of the streams of noise, one for each bin and row: [T, K B], int64."""
+        return torch.empty(steps, rows, dtype=torch.int64).random_(generator=generator)
 
     def _draws(self, steps: int, rows: int, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, ...]:
-        """Normal draws [T, K B, width] of latent, encoder, decoder, prior, output; zeros for what is deterministic."""
+        """Normal draws [T, K B, width] of latent, encoder, decoder, output, prior; zeros for what is deterministic."""
         c = self.config
-        widths = [c.latent_dim, c.coder_dim, c.decoder_dim, c.coder_dim, c.n_neurons]
-        noise = torch.empty(steps, rows, self._noise_width, dtype=self.mean.dtype, device=self.mean.device)
-        noise = noise.normal_(generator=generator) if sample else noise.zero_()
-        z, e, d, p, y = noise[..., : sum(widths)].split(widths, dim=-1)  # type: ignore[no-untyped-call]
+        widths = [c.latent_dim, c.coder_dim, c.decoder_dim, c.n_neurons, c.coder_dim]
+        pairs = [n + n % 2 for n in widths]
+        noise = torch.empty(steps, rows, sum(pairs), dtype=self.mean.dtype, device=self.mean.device)
+        if not sample:
+            noise.zero_()
+        elif noise.device.type != "cpu":
+            noise.normal_(generator=generator)
+        else:
+            from tecos_lvm._kernels.noise import normals
+
+            normals(self._seeds(steps, rows, generator).flatten().numpy(), noise.flatten(0, 1).numpy())
+        parts = noise.split(pairs, dim=-1)  # type: ignore[no-untyped-call]
+        z, e, d, y, p = (part[..., :n] for part, n in zip(parts, widths, strict=True))
         if c.hidden == "lif":
             e, d, p = (torch.zeros_like(part) for part in (e, d, p))
-        return z, e, d, p, torch.zeros_like(y) if c.output == "lif" else y
+        return z, e, d, torch.zeros_like(y) if c.output == "lif" else y, p
 
     def _input(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor):
@@ -156,12 +166,12 @@ class TeCoSLVM(nn.Module):
                 f"the stimulus has shape {tuple(x.shape)}; expected [batch, bins, {', '.join(map(str, shape))}]"
             )
         x = x.to(device=self.mean.device, dtype=self.mean.dtype)
-        if not bool(torch.isfinite(x).all()):
+        if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
             frame = int((~torch.isfinite(x)).flatten(2).any(2).any(0).to(torch.uint8).argmax())
             raise ValueError(
                 f"the stimulus of shape {tuple(x.shape)} has nan or inf, first in bin {frame}; fill or cut it"
             )
-        return x.flatten(2)  # type: ignore[no-any-return]
+        return ((x - self.mean) / self.scale).flatten(2)  # type: ignore[no-any-return]
 
     def _state(self, state: TeCoSState | None, batch: int) -> TeCoSState:
         if state is None:
@@ -226,7 +236,7 @@ class TeCoSLVM(nn.Module):
         f = self.features(flat.transpose(0, 1))  # [T, B, F]
         f_q, f_m = (layer(f).repeat(1, n_samples, 1) for layer in (self.encoder_f, self.memory_f))
 
-        eps_z, eps_e, eps_d, eps_p, eps_y = self._draws(steps, rows, sample, generator)
+        eps_z, eps_e, eps_d, eps_y, eps_p = self._draws(steps, rows, sample, generator)
         coder = Coder(self.encoder_h, self.encoder_read, self.memory_z, c.sigma)
         able = isinstance(self.memory, Cascade) and flat.device.type == "cpu" and steps > 0
         if backend == "fast" and not able:
@@ -321,7 +331,7 @@ class TeCoSLVM(nn.Module):
         spikes, _, state = free_run(self, self._input(x_t[:, None]), state, 1, sample, generator)
         return spikes[0, :, 0].to(self.mean.dtype), state
 
-    def _chunks(self, x: Any, n: int, chunk: int, generator: torch.Generator | None, sample: bool) -> Any:
+    def _chunks(self, x: Any, n: int, chunk: int, generator: torch.Generator | None, *, keep: bool) -> Any:
         x = x if isinstance(x, Tensor) else np.asarray(x)
         if chunk < 1 or n < 1:
             raise ValueError(f"chunk={chunk} and {n} samples asked; both must be >= 1")
@@ -330,12 +340,12 @@ class TeCoSLVM(nn.Module):
         state = None
         for start in range(0, len(x), chunk):
             flat = self._input(x[start : start + chunk][None])
-            spikes, potential, state = free_run(self, flat, state, n, sample, generator)
-            yield start, spikes[:, 0], potential[:, 0]
+            spikes, potential, state = free_run(self, flat, state, n, True, generator, keep=keep)
+            yield start, spikes[:, 0], potential[:, 0] if keep else potential
 
     @torch.no_grad()
     def generate(
-        self, x: Any, n_trials: int = 1, *, generator: torch.Generator | None = None, chunk: int = 256
+        self, x: Any, n_trials: int = 1, *, generator: torch.Generator | None = None, chunk: int = 1024
     ) -> Array:
         """Free-running trials, [n_trials, T, N] uint8; working memory does not grow with T.
 
@@ -343,18 +353,18 @@ class TeCoSLVM(nn.Module):
             x: one stimulus [T, *stimulus_shape]. chunk: bins at a time.
         """
         spikes = np.empty((n_trials, len(x), self.config.n_neurons), dtype=np.uint8)
-        for start, part, _ in self._chunks(x, n_trials, chunk, generator, True):
+        for start, part, _ in self._chunks(x, n_trials, chunk, generator, keep=False):
             spikes[:, start : start + part.shape[1]] = part.to(torch.uint8).cpu().numpy()
         return spikes
 
     @torch.no_grad()
     def predict_p(
-        self, x: Any, n_samples: int = 20, *, generator: torch.Generator | None = None, chunk: int = 256
+        self, x: Any, n_samples: int = 20, *, generator: torch.Generator | None = None, chunk: int = 1024
     ) -> Array:
         """Probability of a spike per bin, [T, N]: mean over free-running samples of their own probabilities."""
         rows = [
             torch.special.ndtr((u - THRESHOLD) / self.config.sigma).mean(0)
-            for _, _, u in self._chunks(x, n_samples, chunk, generator, True)
+            for _, _, u in self._chunks(x, n_samples, chunk, generator, keep=True)
         ]
         empty = torch.zeros(0, self.config.n_neurons)
         return torch.cat(rows or [empty]).double().cpu().numpy()

@@ -259,6 +259,7 @@ def from_arrays(
         spikes: zeros and ones; counts need ``binarize=True``, which keeps one spike per bin.
         spike_times: event times instead; then ``duration_ms`` is needed.
         stimulus: one frame per bin with ``spikes``; frames at ``frame_times_ms`` with ``spike_times``.
+        neuron_ids: names of the neurons; numbers by default.
     Raises:
         ValueError: both or none of the two forms, counts without ``binarize``, and all that Recording refuses.
     """

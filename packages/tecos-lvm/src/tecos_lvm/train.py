@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tecos_lvm._checks import Array, positive
+from tecos_lvm._run import RunFolder
 from tecos_lvm.losses import TeCoSLoss
 from tecos_lvm.metrics.rates import bits_per_spike, pearson, smooth
 from tecos_lvm.model import TeCoSLVM
@@ -63,7 +60,8 @@ class TrainConfig:
 
 @dataclass
 class FitResult:
-    """history: one row per validation; best_score: validation score of the weights that were kept; seconds: of work."""
+    """history: one row per validation; best_score: validation score of the weights that were kept; steps: gradient
+    steps done; seconds: of work."""
 
     history: list[dict[str, float]]
     best_score: float
@@ -101,29 +99,6 @@ def _rate(step: int, c: TrainConfig) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, c.steps - warm)))
 
 
-def _save(path: Path, content: dict[str, Any]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        torch.save(content, temporary)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        found = torch.load(path, weights_only=True)
-    except Exception as problem:
-        raise ValueError(
-            f"{path} is not a readable checkpoint ({type(problem).__name__}); remove it to start anew"
-        ) from None
-    if not isinstance(found, dict) or found.get("schema") != 1:
-        raise ValueError(f"{path} is not a checkpoint of this version; remove it to start anew")
-    return found
-
-
 def fit(
     model: TeCoSLVM,
     train: SpikeDataset,
@@ -141,8 +116,9 @@ def fit(
     Args:
         train: stimulus and spikes; every trial counts alike. val: other stimulus or trials; None: last weights stay.
         config: the recipe. loss: default the exact likelihood (noisy output) or the unbiased MMD (deterministic).
-        run_dir: gets config.json, metrics.csv, checkpoint.pt after every validation; an unfinished run found there goes
-            on where it stopped, with the same result as one that never stopped.
+        run_dir: gets config.json, after every validation metrics.csv, checkpoints/last.pt and, where it was the best,
+            checkpoints/best (as ``from_pretrained`` reads it), at the end results.json. A run found there goes on
+            where it stopped, with the same result as one that never stopped.
         progress: a bar on a terminal. max_seconds: stop in time, cleanly; a later call goes on.
         callback: called with each row of the history.
     Raises:
@@ -180,15 +156,14 @@ def fit(
     history: list[dict[str, float]] = []
     best: dict[str, Tensor] | None = None
     best_score, first, spent, since = float("-inf"), 0, 0.0, 0
-    checkpoint = None if run_dir is None else Path(run_dir) / "checkpoint.pt"
-    identity = json.dumps(
-        {"model": model.config.to_dict(), "train": asdict(config), "loss": asdict(loss),
-         "data": [train.n_trials, train.n_bins, int(train.spikes.sum())]}, sort_keys=True
-    )  # fmt: skip
-    if checkpoint is not None and checkpoint.is_file():
-        state = _load(checkpoint)
-        if state["identity"] != identity:
-            raise ValueError(f"{checkpoint} is of another run (model, recipe or data differ); give a new run_dir")
+    run = None
+    if run_dir is not None:
+        data = [train.n_trials, train.n_bins, int(train.spikes.sum())]
+        run = RunFolder(
+            run_dir, {"model": model.config.to_dict(), "train": asdict(config), "loss": asdict(loss), "data": data}
+        )
+    state = None if run is None else run.read()
+    if state is not None:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         generator.set_state(state["generator"])
@@ -198,17 +173,8 @@ def fit(
     else:
         model.standardise(stimulus)
         model.set_rates(torch.from_numpy(null_p))
-        if checkpoint is not None:
-            from tecos_lvm import __version__
-
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            facts = {
-                "schema": 1,
-                "kind": "tecos_lvm.fit",
-                "version": __version__,
-                **json.loads(identity),
-            }
-            (checkpoint.parent / "config.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if run is not None:
+            run.start()
     marks = {round(config.steps * (i + 1) / config.checks) for i in range(config.checks)}
     begin, running = time.perf_counter(), 0.0
     step = first
@@ -242,24 +208,28 @@ def fit(
                     if score > best_score or best is None:
                         best_score, since = score, 0
                         best = {name: t.detach().clone() for name, t in model.state_dict().items()}
+                        if run is not None:
+                            run.keep(model)
                     bar.set_postfix(loss=f"{running:.3f}", score=f"{score:.3f}")
                     if callback is not None:
                         callback(row)
-                if checkpoint is not None:
-                    _save(checkpoint, {
-                        "schema": 1, "identity": identity, "model": model.state_dict(), "step": step, "since": since,
-                        "optimiser": optimiser.state_dict(), "generator": generator.get_state(), "best": best,
+                if run is not None:
+                    run.write({
+                        "model": model.state_dict(), "step": step, "since": since, "best": best,
+                        "optimiser": optimiser.state_dict(), "generator": generator.get_state(),
                         "rng": json.dumps(rng.bit_generator.state), "history": history, "best_score": best_score,
                         "seconds": spent + time.perf_counter() - begin,
-                    })  # fmt: skip
-                    _write_metrics(checkpoint.parent / "metrics.csv", history)
+                    }, history)  # fmt: skip
             if out_of_time:
                 break
     finally:
         bar.close()
     if val is not None and best is not None:
         model.load_state_dict(best)
-    return FitResult(history, best_score, step, spent + time.perf_counter() - begin)
+    result = FitResult(history, best_score, step, spent + time.perf_counter() - begin)
+    if run is not None:
+        run.finish({"steps": step, "best_score": best_score if best is not None else None, "seconds": result.seconds})
+    return result
 
 
 def _clip_loss(model: TeCoSLVM, x: Tensor, y: Tensor, loss: TeCoSLoss, config: TrainConfig, burn: int, step: int,
@@ -272,10 +242,3 @@ def _clip_loss(model: TeCoSLVM, x: Tensor, y: Tensor, loss: TeCoSLoss, config: T
     of = forced if forced is not None else free
     assert of is not None  # a loss without any spike term is refused by TeCoSLoss
     return value + beta * loss.kl(of, burn)
-
-
-def _write_metrics(path: Path, history: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "seconds", "train_loss", "score"])
-        writer.writeheader()
-        writer.writerows(history)

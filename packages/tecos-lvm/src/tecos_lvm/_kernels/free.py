@@ -2,104 +2,228 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from tecos_lvm._kernels.cascade import _normalise
+from tecos_lvm._kernels.cascade import LN_EPS
+from tecos_lvm._kernels.noise import below, bits, normal
+
+ROWS = 4  # sequences in step: a weight that was fetched serves all
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def _multiply(a: Any, w: Any, out: Any) -> None:
-    """out = a w, rows of w added up: for these sizes as fast as BLAS, which would wake its threads, and a row's digits
-    depend neither on their number nor on the other rows."""
-    for i in range(len(a)):
-        for j in range(w.shape[1]):
-            out[i, j] = 0.0
-        whole = len(w) - len(w) % 4
-        for k in range(0, whole, 4):
-            x0, x1, x2, x3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            for j in range(w.shape[1]):
-                out[i, j] += x0 * w[k, j] + x1 * w[k + 1, j] + x2 * w[k + 2, j] + x3 * w[k + 3, j]
-        for k in range(whole, len(w)):
-            x0 = a[i, k]
-            for j in range(w.shape[1]):
-                out[i, j] += x0 * w[k, j]
+    """out += a w for four rows; w [K / 4, 4, M]. No BLAS: it would wake its threads, and so a
+    row's digits depend neither on the number of rows nor on the others."""
+    for k in range(len(w)):
+        m = 4 * k
+        a0, a1, a2, a3 = a[0, m], a[0, m + 1], a[0, m + 2], a[0, m + 3]
+        b0, b1, b2, b3 = a[1, m], a[1, m + 1], a[1, m + 2], a[1, m + 3]
+        c0, c1, c2, c3 = a[2, m], a[2, m + 1], a[2, m + 2], a[2, m + 3]
+        d0, d1, d2, d3 = a[3, m], a[3, m + 1], a[3, m + 2], a[3, m + 3]
+        for j in range(w.shape[2]):
+            x0, x1, x2, x3 = w[k, 0, j], w[k, 1, j], w[k, 2, j], w[k, 3, j]
+            out[0, j] = out[0, j] + a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
+            out[1, j] = out[1, j] + b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+            out[2, j] = out[2, j] + c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
+            out[3, j] = out[3, j] + d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _normalise(size: int, v: Any, w: Any, h: Any) -> None:
+    """h = layer norm of v and w together."""
+    d = v.shape[1]
+    f = v.dtype.type
+    for i in range(size):
+        total = f(0)
+        for j in range(d):
+            total += v[i, j] + w[i, j]
+        mean = total / f(2 * d)
+        square = f(0)
+        for j in range(d):
+            square += (v[i, j] - mean) * (v[i, j] - mean) + (w[i, j] - mean) * (w[i, j] - mean)
+        r = f(1) / np.sqrt(square / f(2 * d) + f(LN_EPS))
+        for j in range(d):
+            h[i, j] = (v[i, j] - mean) * r
+        for j in range(d):
+            h[i, d + j] = (w[i, j] - mean) * r
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fire(size: int, u: Any, current: Any, pairs: Any, noisy: bool, b: Any, theta: Any, inverse: Any, read: Any,
+          bias: Any, marks: Any, fired: Any, out: Any) -> None:  # fmt: skip
+    """Hidden units with a hard reset, u in place; out = bias + the read-out rows of those that fired."""
+    n, m = u.shape[1], len(bias)
+    zero = u.dtype.type(0)
+    words = pairs.view(np.uint32)
+    for i in range(size):
+        for j in range(n):
+            u[i, j] = b * u[i, j] + current[i, j]
+        if noisy:
+            for j in range(n):
+                marks[j] = below((u[i, j] - theta) * inverse, words[i, j])
+        else:
+            for j in range(n):
+                marks[j] = u[i, j] >= theta
+        for j in range(n):
+            u[i, j] = zero if marks[j] else u[i, j]
+        count = 0
+        for j in range(n):
+            fired[count] = j
+            count += marks[j]
+        for k in range(m):
+            out[i, k] = bias[k]
+        whole = count - count % 4
+        for c in range(0, whole, 4):
+            i0, i1, i2, i3 = fired[c], fired[c + 1], fired[c + 2], fired[c + 3]
+            for k in range(m):
+                out[i, k] = out[i, k] + read[i0, k] + read[i1, k] + read[i2, k] + read[i3, k]
+        for c in range(whole, count):
+            i0 = fired[c]
+            for k in range(m):
+                out[i, k] = out[i, k] + read[i0, k]
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+def _latent(size: int, stats: Any, pairs: Any, noisy: bool, low: Any, high: Any, n: int, z: Any) -> None:
+    """z = mean + exp(log variance / 2) times normal draws; ``stats`` holds mean and log variance."""
+    part, one = z.dtype.type(1 / 32), z.dtype.type(1)
+    words = pairs.view(np.uint32)
+    for i in range(size):
+        if noisy:
+            for j in range(n):
+                spread = stats[i, n + j]
+                spread = spread if spread > low else low
+                spread = spread if spread < high else high
+                # exp(x) = exp(x / 16)^16, ten terms of its series for |x| <= 3
+                y = spread * part
+                e = one
+                for k in range(10, 0, -1):
+                    e = e * y / z.dtype.type(k) + one
+                e = e * e
+                e = e * e
+                e = e * e
+                z[i, j] = e * e
+            for j in range(n):
+                z[i, j] = stats[i, j] + z[i, j] * z.dtype.type(normal(words[i, j]))
+        else:
+            for j in range(n):
+                z[i, j] = stats[i, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _release(size: int, v: Any, u: Any, decay: Any, amount: Any, soft: bool, noisy: bool, theta: Any, inverse: Any,
+             pairs: Any, marks: Any) -> None:  # fmt: skip
+    """The output: u becomes the potential, v what the reset leaves of it, ``marks`` the spikes."""
+    n = len(decay)
+    zero = v.dtype.type(0)
+    words = pairs.view(np.uint32)
+    for i in range(size):
+        for k in range(n):
+            u[i, k] = decay[k] * v[i, k] + u[i, k]
+        if noisy:
+            for k in range(n):
+                marks[i, k] = below((u[i, k] - theta) * inverse, words[i, k])
+        else:
+            for k in range(n):
+                marks[i, k] = u[i, k] >= theta
+        if soft:
+            for k in range(n):
+                v[i, k] = u[i, k] - amount[k] if marks[i, k] else u[i, k]
+        else:
+            for k in range(n):
+                v[i, k] = zero if marks[i, k] else u[i, k]
 
 
 @njit(cache=True, nogil=True)
-def _fire(u: Any, current: Any, eps: Any, b: float, theta: float, sigma: float, read: Any, bias: Any, out: Any) -> None:
-    """Noisy units with a hard reset, in place; ``out`` gets bias plus the read-out rows of those that fired."""
-    rows, units = u.shape
-    for i in range(rows):
-        for k in range(len(bias)):
-            out[i, k] = bias[k]
-        for j in range(units):
-            x = b * u[i, j] + current[i, j]
-            if x + sigma * eps[i, j] >= theta:
-                u[i, j] = 0.0
-                for k in range(len(bias)):
-                    out[i, k] += read[j, k]
-            else:
-                u[i, j] = x
+def _remember(size: int, drive: Any, a: Any, gain: Any, a2: Any, rest: Any, v: Any, w: Any) -> None:
+    """One step of the cascade."""
+    d = v.shape[1]
+    for i in range(size):
+        for j in range(d):
+            v[i, j] = a[j] * v[i, j] + gain[j] * drive[i, j]
+        for j in range(d):
+            w[i, j] = a2[j] * w[i, j] + rest[j] * v[i, j]
 
 
 @njit(cache=True, nogil=True)
 def run(
-    f_q: Any, f_m: Any, eps_z: Any, eps_e: Any, eps_d: Any, eps_y: Any,
-    w_h: Any, v_q: Any, c_q: Any, w_z: Any, a: Any, a2: Any, w_d: Any, c_d: Any, v_o: Any, c_o: Any,
-    decay: Any, amount: Any, soft: bool, b: float, theta: float, sigma: float, low: float, high: float,
-    encoder: Any, v: Any, w: Any, decoder: Any, output: Any,
-) -> Any:  # fmt: skip
-    """Spikes [T, R, N] and potentials; features [T, B, .] serve row r as r modulo B; the five states change in place.
+    n_z: int, f_q: Any, f_m: Any, seeds: Any, noisy: Any, w_h: Any, w_z: Any, v_q: Any, c_q: Any, a: Any, a2: Any,
+    c_d: Any, v_o: Any, c_o: Any, decay: Any, amount: Any, soft: bool, b: Any, theta: Any, inverse: Any, low: Any,
+    high: Any, encoder: Any, v: Any, w: Any, decoder: Any, output: Any, spikes: Any, potential: Any,
+) -> None:  # fmt: skip
+    """Fills spikes [R, T, N] and, unless it is empty, potential; the five states [R, .] change in place.
 
-    w_h [H, E], v_q [E, 2Z], w_z [Z, D], w_d [Z + H, K], v_o [K, N]; decay, amount [N] of the output's reset.
+    Args:
+        n_z: size of the latent. f_q [T, B, E], f_m [T, B, D]: features in the encoder's and the memory's current; row
+            r takes r modulo B.
+        seeds [T, R]: of the noise. noisy: whether latent, hidden units and output have any.
+        w_h [H / 4, 4, E + K]: from the memory into encoder and decoder; w_z [Z / 4, 4, K + D]: from the latent into
+            decoder and memory. v_q [E, 2 Z], v_o [K, N]: read-outs, with bias c_q, c_o; columns may be padded.
+        c_d [K]: the decoder's bias. a, a2 [D]: of the cascade. decay, amount [N]: of the output.
     """
-    steps, shared = f_q.shape[:2]
+    steps, shared, n_e = f_q.shape
     rows, d = v.shape
-    n_z, n_e, n_d, n = w_z.shape[0], f_q.shape[2], len(c_d), len(c_o)
+    n_d, n = len(c_d), len(decay)
     f = f_q.dtype
-    spikes = np.empty((steps, rows, n), np.uint8)
-    potential = np.empty((steps, rows, n), f)
-    rstd = np.empty(rows, f)
-    h = np.empty((rows, 2 * d), f)
-    both = np.empty((rows, n_z + 2 * d), f)
-    z, stats = np.empty((rows, n_z), f), np.empty((rows, 2 * n_z), f)
-    current_e, current_d = np.empty((rows, n_e), f), np.empty((rows, n_d), f)
-    drive, u = np.empty((rows, d), f), np.empty((rows, n), f)
-    gain = np.sqrt(1 - a * a)
-    for t in range(steps):
-        _normalise(v, w, h, rstd)
-        _multiply(h, w_h, current_e)
-        for i in range(rows):
-            for j in range(n_e):
-                current_e[i, j] += f_q[t, i % shared, j]
-        _fire(encoder, current_e, eps_e[t], b, theta, sigma, v_q, c_q, stats)
-        for i in range(rows):
-            for j in range(n_z):
-                l = min(max(stats[i, n_z + j], low), high)  # noqa: E741
-                z[i, j] = stats[i, j] + math.exp(0.5 * l) * eps_z[t, i, j]
-                both[i, j] = z[i, j]
-            for j in range(2 * d):
-                both[i, n_z + j] = h[i, j]
-        _multiply(both, w_d, current_d)
-        for i in range(rows):
-            for j in range(n_d):
-                current_d[i, j] += c_d[j]
-        _fire(decoder, current_d, eps_d[t], b, theta, sigma, v_o, c_o, u)
-        for i in range(rows):
-            for k in range(n):
-                x = decay[k] * output[i, k] + u[i, k]
-                potential[t, i, k] = x
-                fired = x + sigma * eps_y[t, i, k] >= theta
-                spikes[t, i, k] = fired
-                output[i, k] = x if not fired else (x - amount[k] if soft else 0.0)
-        _multiply(z, w_z, drive)
-        for i in range(rows):
-            for j in range(d):
-                x = a[j] * v[i, j] + gain[j] * (drive[i, j] + f_m[t, i % shared, j])
-                v[i, j] = x
-                w[i, j] = a2[j] * w[i, j] + (1 - a2[j]) * x
-    return spikes, potential
+    zero, one = f.type(0), f.type(1)
+    gain, rest = np.sqrt(one - a * a), one - a2
+    e_u, d_u, y_v = np.zeros((ROWS, n_e), f), np.zeros((ROWS, n_d), f), np.zeros((ROWS, n), f)
+    m_v, m_w = np.zeros((ROWS, d), f), np.zeros((ROWS, d), f)
+    h, z = np.zeros((ROWS, 4 * len(w_h)), f), np.zeros((ROWS, 4 * len(w_z)), f)
+    of_h, of_z = np.zeros((ROWS, n_e + n_d), f), np.zeros((ROWS, n_d + d), f)
+    drive, stats, u = np.zeros((ROWS, d), f), np.zeros((ROWS, len(c_q)), f), np.zeros((ROWS, len(c_o)), f)
+    p_z, p_e = np.zeros((ROWS, (n_z + 1) // 2), np.uint64), np.zeros((ROWS, (n_e + 1) // 2), np.uint64)
+    p_d, p_y = np.zeros((ROWS, (n_d + 1) // 2), np.uint64), np.zeros((ROWS, (n + 1) // 2), np.uint64)
+    to_e, to_d = p_z.shape[1], p_z.shape[1] + p_e.shape[1]
+    to_y = to_d + p_d.shape[1]
+    marks, fired = np.zeros(max(n_e, n_d), np.uint8), np.zeros(max(n_e, n_d), np.int64)
+    out = np.zeros((ROWS, n), np.uint8)
+    for start in range(0, rows, ROWS):
+        size = min(ROWS, rows - start)
+        for i in range(size):
+            r = start + i
+            e_u[i], d_u[i], y_v[i] = encoder[r], decoder[r], output[r]
+            m_v[i], m_w[i] = v[r], w[r]
+        for t in range(steps):
+            for i in range(size):
+                r = start + i
+                seed = seeds[t, r]
+                bits(seed, 0, p_z, i)
+                bits(seed, to_e, p_e, i)
+                bits(seed, to_d, p_d, i)
+                bits(seed, to_y, p_y, i)
+                s = r % shared
+                for j in range(n_e):
+                    of_h[i, j] = f_q[t, s, j]
+                for j in range(n_d):
+                    of_h[i, n_e + j] = c_d[j]
+                for j in range(n_d):
+                    of_z[i, j] = zero
+                for j in range(d):
+                    of_z[i, n_d + j] = f_m[t, s, j]
+            _normalise(size, m_v, m_w, h)
+            _multiply(h, w_h, of_h)
+            _fire(size, e_u, of_h, p_e, noisy[1], b, theta, inverse, v_q, c_q, marks, fired, stats)
+            _latent(size, stats, p_z, noisy[0], low, high, n_z, z)
+            _multiply(z, w_z, of_z)
+            for i in range(size):
+                for j in range(n_d):
+                    of_z[i, j] += of_h[i, n_e + j]
+                for j in range(d):
+                    drive[i, j] = of_z[i, n_d + j]
+            _fire(size, d_u, of_z, p_d, noisy[1], b, theta, inverse, v_o, c_o, marks, fired, u)
+            _release(size, y_v, u, decay, amount, soft, noisy[2], theta, inverse, p_y, out)
+            _remember(size, drive, a, gain, a2, rest, m_v, m_w)
+            for i in range(size):
+                for k in range(n):
+                    spikes[start + i, t, k] = out[i, k]
+                if len(potential):
+                    for k in range(n):
+                        potential[start + i, t, k] = u[i, k]
+        for i in range(size):
+            r = start + i
+            encoder[r], decoder[r], output[r] = e_u[i], d_u[i], y_v[i]
+            v[r], w[r] = m_v[i], m_w[i]
