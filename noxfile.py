@@ -348,6 +348,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Every trainer killed at random moments: started again, it must end as if nothing had happened."""
+    session.install(*TREE.group("test"), *editable(list(TREE.packages)))
+    session.run("python", "tools/kills.py", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Loaders of foreign files against broken ones, a minute each under a fixed seed; ``-- --seconds 5`` for a look."""
     session.install(*TREE.group("test"), *editable(list(TREE.packages)))

@@ -7,6 +7,7 @@ and shuffled under a fixed seed for so many seconds, in a process of its own: a 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gzip
 import multiprocessing
 import os
@@ -240,11 +241,108 @@ def _idx(folder: Path) -> Path:
     return path
 
 
+def _signs(kind: str) -> Callable[[Path], Path]:
+    """One recording in DVS-SLR's layout; ``kind`` of its two files is what gets broken."""
+
+    def make(folder: Path) -> Path:
+        from slr_cma.data import split_keys
+        from slr_cma.synth.layout import write_layout
+
+        write_layout(folder, split_keys("all")[:1], seconds=0.3, rate=500, size=(24, 32))
+        return next(folder.rglob(f"*_{kind}.npz"))
+
+    return make
+
+
+def _read_signs(kind: str) -> Callable[[Path], object]:
+    def load(path: Path) -> object:
+        from slr_cma.data import Binning, bin_recording, read_recording, scan
+
+        files = scan(path.parent)[0][0]
+        key = {"event": "events", "frame": "frames"}[kind]
+        recording = read_recording(dataclasses.replace(files, **{key: path}), size=(24, 32))
+        return bin_recording(recording, Binning(n_bins=2, crop=None, down=4, frames_per_bin=1))
+
+    return load
+
+
+def _aedat4(folder: Path) -> Path:
+    import dv_processing as dv
+    import numpy as np
+
+    path = folder / "sound.aedat4"
+    writer = dv.io.MonoCameraWriter(str(path), dv.io.MonoCameraWriter.DAVISConfig("DAVIS346", (346, 260)))
+    store = dv.EventStore()
+    for k in range(300):
+        store.push_back(10**9 + 100 * k, k % 346, k % 260, k % 2 == 0)
+    writer.writeEvents(store)
+    for k in range(2):
+        writer.writeFrame(dv.Frame(10**9 + 10_000 * k, np.full((260, 346, 3), 40, np.uint8)))
+    return path
+
+
+def _sign_cache(name: str) -> Callable[[Path], Path]:
+    """A cache of signs is a folder; ``name`` is the file in it that gets broken."""
+
+    def make(folder: Path) -> Path:
+        import slr_cma
+        from slr_cma.data import split_keys
+        from slr_cma.synth.layout import write_layout
+
+        write_layout(folder / "tree", split_keys("all")[:2], seconds=0.3, rate=500, size=(24, 32))
+        small = {"size": (24, 32), "crop": None, "down": 8, "n_bins": 2, "frames_per_bin": 1}
+        slr_cma.convert(folder / "tree", folder / "cache", on_missing="skip", progress=False, **small)
+        return folder / "cache" / name
+
+    return make
+
+
+def _load_sign_cache(name: str) -> Callable[[Path], object]:
+    def load(path: Path) -> object:
+        from slr_cma.data import CachedSigns
+
+        folder = path.parent if (path.parent / "index.json").is_file() else path.parent / "cache"
+        if path.parent != folder:
+            (folder / name).write_bytes(path.read_bytes())
+        cache = CachedSigns(folder)
+        return [cache[k] for k in range(len(cache))], cache.groups
+
+    return load
+
+
+def _sign_table(folder: Path) -> Path:
+    path = _aedat4(folder)
+    return _text("sound.csv", f"path,label,user\n{path.name},wave,ann\n{path.name},clap,bob\n")(folder)
+
+
+def _convert_sign_table(path: Path) -> object:
+    import slr_cma
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as out:
+        return len(slr_cma.convert(path, out, n_bins=1, frames_per_bin=1, progress=False))
+
+
+def _sign_model(folder: Path) -> Path:
+    import slr_cma
+
+    net = slr_cma.CMANet(3, size=(4, 4), channels=(2,), hidden=4)
+    return slr_cma.save_model(net, folder / "sound").with_suffix(".json")
+
+
+def _load_sign_model(path: Path) -> object:
+    import slr_cma
+
+    weights = path.with_suffix(".safetensors")
+    weights.write_bytes((path.parent / "sound.safetensors").read_bytes())
+    return slr_cma.load_model(weights)
+
+
 def loaders() -> list[Loader]:
     """Every loader; what needs real data is left out where ``SPK_DATA`` is not set."""
     from baco import Codebook
     from baco.io import read_interactions
     from demm import read_edges
+    from slr_cma.data import read_aedat4
     from spk_regularize.data import read_idx
     from tecos_lvm.datasets import load_npz, load_onken
 
@@ -261,6 +359,13 @@ def loaders() -> list[Loader]:
         Loader("eas-det", "dat", _events(".dat"), _read_events),
         Loader("eas-det", "npz", _events(".npz"), _read_events),
         Loader("eas-det", "boxes", _boxes, _load_boxes),
+        Loader("slr-cma", "events", _signs("event"), _read_signs("event")),
+        Loader("slr-cma", "frames", _signs("frame"), _read_signs("frame")),
+        Loader("slr-cma", "aedat4", _aedat4, read_aedat4),
+        Loader("slr-cma", "table", _sign_table, _convert_sign_table),
+        Loader("slr-cma", "index", _sign_cache("index.json"), _load_sign_cache("index.json")),
+        Loader("slr-cma", "cache", _sign_cache("events.npy"), _load_sign_cache("events.npy")),
+        Loader("slr-cma", "model", _sign_model, _load_sign_model),
         Loader("spk-regularize", "idx", _idx, read_idx),
         Loader("tecos-lvm", "npz", _recording, load_npz),
     ]

@@ -38,6 +38,7 @@ class Relation:
         indptr, indices: int64 [nodes + 1] and int32 [entries]; may be memory-mapped.
         values: weights, or None when all are equal (only ratios matter).
         incidence: instead of the three, the [nodes, objects] matrix of a weighted meta-path.
+        self_loops: what was asked for: "keep", "add" or "remove".
     """
 
     name: str

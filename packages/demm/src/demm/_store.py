@@ -58,6 +58,8 @@ def write_store(folder: str | os.PathLike[str], read: MultiRelationalGraph, X: A
 def load_store(folder: str | os.PathLike[str]) -> MultiRelationalGraph:
     """Open a store; arrays are memory-mapped and checked once against their description.
 
+    Args:
+        folder: what :func:`save_store` wrote.
     Raises:
         FileNotFoundError: no store there. ValueError: a file is missing, cut short, or points outside.
     """

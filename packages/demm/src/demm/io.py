@@ -138,6 +138,7 @@ def from_views(
         n_neighbors: k >= 1, the node itself not counted.
         metric: anything scikit-learn's ``NearestNeighbors`` takes.
         mutual: keep an edge only when each is among the other's neighbours; otherwise one side is enough.
+        n_jobs: threads of the search; None: one, -1: all cores.
     Returns:
         relation name -> symmetric binary matrix.
     """
@@ -181,7 +182,7 @@ def save_store(
 
     Args:
         graph, X: as in ``DEMMPlus.fit``; sparse X is stored as its three arrays.
-        binarize: drop weights.
+        binarize: drop weights. directed: "symmetrize" or "error" where a relation is not symmetric.
     """
     n_nodes = int(X.shape[0]) if X is not None and hasattr(X, "shape") else None
     read = as_graph(graph, n_nodes=n_nodes, binarize=binarize, directed=directed)

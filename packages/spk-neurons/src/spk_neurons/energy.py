@@ -39,7 +39,7 @@ class EnergyRow:
 
 @dataclass
 class EnergyTable:
-    """Rows by layer, and their sums; ``print(table)`` shows it."""
+    """``rows`` by layer, and their sums; ``print(table)`` shows it."""
 
     rows: list[EnergyRow] = field(default_factory=list)
 
@@ -168,7 +168,7 @@ def synops(net: nn.Module, x: Tensor, *, batch_dim: int = 1) -> EnergyTable:
 
 @torch.no_grad()
 def firing_rates(net: nn.Module, x: Tensor) -> dict[str, float]:
-    """Mean spikes per neuron and step of every neuron layer, for inputs x [T, B, ...]."""
+    """Mean spikes per neuron and step of every neuron layer of ``net``, for inputs x [T, B, ...]."""
     with record(net, "s") as rec:
         net(x)
     rates = {}

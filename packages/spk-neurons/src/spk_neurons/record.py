@@ -27,7 +27,10 @@ class LayerRecord:
 
 
 class Recording:
-    """Records by layer name: ``rec["1"].h``; ``rec.calls["1"]`` lists all calls, the last one is ``rec["1"]``."""
+    """Records by layer name: ``rec["1"].h``; ``rec.calls["1"]`` lists all calls, the last one is ``rec["1"]``.
+
+    Made by :func:`record`, whose arguments ``names``, ``stats``, ``keep_spikes`` and ``detach`` it holds.
+    """
 
     def __init__(self, names: tuple[str, ...], stats: StatsRequest | None, keep_spikes: bool, detach: bool) -> None:
         self.names, self.stats = names, stats

@@ -35,6 +35,7 @@ class LIF(Neuron):
         shape: shape of tau and threshold when learned or given as numbers, e.g. (C, 1, 1); None: one for all.
         decay, gain, bias: the transition's own numbers instead of tau (gain defaults to 1, bias to 0).
         amount: what a soft reset subtracts. fire: "ge" or "gt".
+        check_finite: raise on NaN or infinite input, at the cost of one pass over it.
         backend: "auto", "reference", "torch", "numba", "triton".
     Raises:
         ValueError: tau < 1, threshold <= 0, v_reset >= threshold, unknown names.

@@ -90,7 +90,12 @@ class _TwoState(Neuron):
 
 
 class CuBaLIF(_TwoState):
-    """LIF with a synaptic current (see :func:`spk_neurons.functional.cuba_lif`, whose options it takes)."""
+    """LIF with a synaptic current (see :func:`spk_neurons.functional.cuba_lif`, whose options it takes).
+
+    Args:
+        tau: time constant of the potential in steps, >= 1. tau_syn: of the current, >= 1.
+        threshold, reset, v_reset, surrogate, backend: as in :class:`LIF`.
+    """
 
     function = staticmethod(F.cuba_lif)
 
@@ -119,7 +124,12 @@ class CuBaLIF(_TwoState):
 
 
 class ALIF(_TwoState):
-    """LIF with an adaptive threshold (see :func:`spk_neurons.functional.alif`, whose options it takes)."""
+    """LIF with an adaptive threshold (see :func:`spk_neurons.functional.alif`, whose options it takes).
+
+    Args:
+        tau: time constant of the potential in steps, >= 1. threshold: at rest. beta: how far a spike raises it.
+        tau_adapt: time constant of the adaptation in steps. reset, v_reset, surrogate, backend: as in :class:`LIF`.
+    """
 
     function = staticmethod(F.alif)
 
