@@ -127,16 +127,19 @@ def source(cell: Step) -> str:
     def loop(body: list[str], indent: str, stop: str = "n") -> list[str]:
         return [f"{indent}for j in range({stop}):", *[f"{indent}    {line}" for line in body]]
 
+    def row(array: str, where: str, body: str, indent: str, width: str = "n") -> list[str]:
+        # a slice first: an index that might be negative would turn the copy into a gather
+        return [f"{indent}r_{array} = {array}[{where}]", *loop([body], indent, width)]
+
     def load(names: list[str], index: str, indent: str) -> list[str]:
-        return [line for k in names for line in loop([f"{at(k)} = {k}[{index}, a + j]"], indent)]
+        return [line for k in names for line in row(k, f"{index}a : a + n", f"{at(k)} = r_{k}[j]", indent)]
+
+    def store(names: list[str], index: str, indent: str) -> list[str]:
+        return [line for k in names for line in row(k, f"{index}a : a + n", f"r_{k}[j] = {at(k)}", indent)]
 
     def param_rows(time: bool, indent: str) -> list[str]:
-        test = "> 1" if time else "== 1"
-        lines = []
-        for k in p:
-            lines.append(f"{indent}if {k}.shape[0] {test}:")
-            lines += loop([f"{at(k)} = {k}[{'t' if time else '0'}, a + j]"], indent + "    ")
-        return lines
+        test, index = ("> 1", "t, ") if time else ("== 1", "0, ")
+        return [line for k in p for line in [f"{indent}if {k}.shape[0] {test}:", *load([k], index, indent + "    ")]]
 
     head = "import numpy as np\nfrom numba import njit\n\n\n"
     fwd = [
@@ -145,21 +148,31 @@ def source(cell: Step) -> str:
         f"    w = np.zeros(ROWS_F * {PITCH}, {s[0]}.dtype)",
         f"    for a in range(lo, hi, {WIDTH}):",
         f"        n = min({WIDTH}, hi - a)",
-        *[line for k in s for line in loop([f"{at(k)} = {k}[a + j]"], "        ")],
+        *load(s, "", "        "),
         *param_rows(False, "        "),
         "        for t in range(steps):",
-        *load(x, "t", "            "),
+        *load(x, "t, ", "            "),
         *param_rows(True, "            "),
         *loop(
             [f"{', '.join(at(k) for k in [*o, *s])}, = fwd({', '.join(at(k) for k in [*x, *s, *p])})"],
             "            ", str(WIDTH),
         ),
-        *[line for k in o for line in loop([f"{k}[t, a + j] = {at(k)}"], "            ")],
-        *[line for k in s for line in loop([f"{k}[a + j] = {at(k)}"], "        ")],
+        *store(o, "t, ", "            "),
+        *store(s, "", "        "),
     ]  # fmt: skip
     count_f = len(rows)
     rows = {}
-    tile = [f"tile[(t * {ns} + {i}) * {WIDTH} + j]" for i in range(ns)]
+
+    def tiles(body: str) -> list[str]:
+        return [
+            line
+            for i, k in enumerate(s)
+            for line in row(
+                "tile", f"(t * {ns} + {i}) * {WIDTH} : (t * {ns} + {i + 1}) * {WIDTH}",
+                body.format(at(k)), "            ", str(WIDTH),
+            )
+        ]  # fmt: skip
+
     back = [
         '@njit(nogil=True, cache=True, error_model="numpy")',
         f"def backward({', '.join([*x, *s, *p, *go, *gs, *gx, *gp])}, steps, lo, hi):",
@@ -167,24 +180,24 @@ def source(cell: Step) -> str:
         f"    tile = np.empty(steps * {ns * WIDTH}, {s[0]}.dtype)",
         f"    for a in range(lo, hi, {WIDTH}):",
         f"        n = min({WIDTH}, hi - a)",
-        *[line for k in s for line in loop([f"{at(k)} = {k}[a + j]"], "        ")],
+        *load(s, "", "        "),
         *param_rows(False, "        "),
         "        for t in range(steps):",
-        *load(x, "t", "            "),
+        *load(x, "t, ", "            "),
         *param_rows(True, "            "),
-        *[line for i, k in enumerate(s) for line in loop([f"{tile[i]} = {at(k)}"], "            ", str(WIDTH))],
+        *tiles("r_tile[j] = {}"),
         *loop(
             [f"{'_, ' * no}{', '.join(at(k) for k in s)}, = fwd({', '.join(at(k) for k in [*x, *s, *p])})"],
             "            ", str(WIDTH),
         ),
-        *[line for k in gs for line in loop([f"{at(k)} = {k}[a + j]"], "        ")],
+        *load(gs, "", "        "),
         *[line for k in gp for line in loop([f"{at(k)} = 0"], "        ", str(WIDTH))],
         "        for i in range(steps):",
         "            t = steps - 1 - i",
-        *load(x, "t", "            "),
-        *load(go, "t", "            "),
+        *load(x, "t, ", "            "),
+        *load(go, "t, ", "            "),
         *param_rows(True, "            "),
-        *[line for i, k in enumerate(s) for line in loop([f"{at(k)} = {tile[i]}"], "            ", str(WIDTH))],
+        *tiles("{} = r_tile[j]"),
         *loop(
             [
                 f"{', '.join([*[at(k) for k in [*gx, *gs]], *_names('d', npar)])}, = "
@@ -193,21 +206,18 @@ def source(cell: Step) -> str:
             ],
             "            ", str(WIDTH),
         ),
-        *[line for k in gx for line in loop([f"{k}[t, a + j] = {at(k)}"], "            ")],
+        *store(gx, "t, ", "            "),
         *[
             line
             for k in gp
             for line in [
                 f"            if {k}.shape[0] > 1:",
-                *loop([f"{k}[t, a + j] = {at(k)}", f"{at(k)} = 0"], "                "),
+                *row(k, "t, a : a + n", f"r_{k}[j] = {at(k)}", "                "),
+                *loop([f"{at(k)} = 0"], "                "),
             ]
         ],
-        *[line for k in gs for line in loop([f"{k}[a + j] = {at(k)}"], "        ")],
-        *[
-            line
-            for k in gp
-            for line in [f"        if {k}.shape[0] == 1:", *loop([f"{k}[0, a + j] = {at(k)}"], "            ")]
-        ],
+        *store(gs, "", "        "),
+        *[line for k in gp for line in [f"        if {k}.shape[0] == 1:", *store([k], "0, ", "            ")]],
     ]  # fmt: skip
     count_b = len(rows)
     text = head + "\n".join(fwd) + "\n\n\n" + "\n".join(back) + "\n"
