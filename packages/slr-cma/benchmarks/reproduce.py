@@ -2,7 +2,8 @@
 
 Parts: ``signs`` (probes on real signs), ``ceilings`` (PairedSign keeps its guarantees), ``chains`` (order-chains of
 real recordings), ``fusion`` (attention against concatenation under faults; a queue of cells that is resumed, in a
-file of its own: ``results/reproduce-fusion.json``). Without ``--part`` all of them, the quick ones first.
+file for each machine; ``results/reproduce-fusion.json`` holds the tables of all). Without ``--part`` all of them, the
+quick ones first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 import fusion_study as study
 import fusion_table
 
-from results import Results
+from results import Results, machine
 from slr_cma import CMANet, PairedSign, TrainConfig, predict, train
 from slr_cma.diagnostics import TemporalReport, audit_generator, temporal_report
 from slr_cma.synth import order_chain
@@ -42,10 +43,10 @@ def fusion(options: argparse.Namespace) -> None:
     """Part 3: the core table first, seed by seed, then the attempts."""
     began = time.perf_counter()
     shard, shards = (int(x) for x in options.shard.split("/"))
-    variant = "fusion" if shards == 1 else f"fusion-{shard}-of-{shards}"
     command = "python packages/slr-cma/benchmarks/reproduce.py --part fusion"
     folder = options.folder or RESULTS
     gpu = torch.cuda.get_device_name() if options.device == "cuda" else None
+    variant = fusion_table.file_of(machine(threads=1, gpu=gpu)) + (f"-{shard}-of-{shards}" if shards > 1 else "")
     out = Results(
         "slr-cma", "reproduce", threads=1, resume=True, variant=variant, folder=folder, command=command, gpu=gpu
     )

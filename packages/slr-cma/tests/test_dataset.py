@@ -242,6 +242,30 @@ def test_a_cache_holds_what_the_dataset_gives_and_resumes(tree: Path, tmp_path: 
         convert(broken, out, on_missing="skip", progress=False, **{**SMALL, "n_bins": 4})
 
 
+def test_a_cache_folder_serves_every_choice_without_the_recordings(tree: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "tree"
+    shutil.copytree(tree, gone)
+    some: dict[str, Any] = {"on_missing": "skip", "cache_dir": tmp_path / "caches", **SMALL}
+    first = DVSSLR(gone, "subject:train", **some)
+    plain = DVSSLR(tree, "subject:train", on_missing="skip", **SMALL)
+    assert len(first) == len(plain) == 8
+    again = DVSSLR(gone, "subject:train", **some)
+    other = DVSSLR(gone, "subject:test", labels=["home"], relabel=True, modality="events", **some)
+    assert set(other.labels) == {0}
+    assert len(list((tmp_path / "caches").iterdir())) == 2
+    for files in first.files:
+        files.events.write_bytes(b"")  # nothing is read again
+    for data in (first, again):
+        assert torch.equal(data[3].events, plain[3].events)  # type: ignore[arg-type]
+        assert torch.equal(data[3].frames, plain[3].frames)  # type: ignore[arg-type]
+        assert (data[3].label, data[3].meta["user"]) == (plain[3].label, plain[3].meta["user"])
+    assert other[0].frames is None
+    assert other[0].events is not None
+    assert DVSSLR.scan(tree)[0] == scan(tree)[0]
+    with pytest.raises(ValueError, match="drop one of them"):
+        DVSSLR(tree, "all", compat="official", **some)
+
+
 class _Hostile:
     def __init__(self, path: Path) -> None:
         self.path = path

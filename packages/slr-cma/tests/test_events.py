@@ -113,6 +113,12 @@ def test_counts_saturate_and_an_empty_stream_gives_zeros() -> None:
     zeros = np.zeros(n, int)
     ev = Events.from_arrays(np.arange(n), zeros, zeros, zeros, size=SIZE)
     assert bin_events(ev, np.array([0, n]))[0, 0, 0, 0] == 65535
+    for dtype, most in (("uint8", 255), (np.int64, 65535), (np.float32, 65535.0)):
+        counts = bin_events(ev, np.array([0, n]), dtype=dtype)
+        assert counts.dtype == dtype
+        assert counts[0, 0, 0, 0] == most
+    with pytest.raises(ValueError, match="expected integers or floats"):
+        bin_events(ev, np.array([0, n]), dtype="bool")
     assert not bin_events(draw(0, 0), np.array([0, 10])).any()
 
 

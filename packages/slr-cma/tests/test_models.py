@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from slr_cma import CMANet, CrossModalityAttention
+from slr_cma import CMANet, CrossModalityAttention, load_model, save_model
 from slr_cma.models import ALLOCATIONS, FUSIONS, SpatialScorer, TemporalScorer
 from slr_cma.models.fusion import make_fusion
 from slr_cma.models.scorers import spatial_maps, temporal_descriptors
@@ -58,18 +59,32 @@ def test_none_is_the_identity_and_factors_start_near_one() -> None:
             assert ((y / x - 1).abs() < 0.1).all()
 
 
-def test_scores_lie_in_the_unit_interval_and_go_where_they_should() -> None:
+def test_scores_lie_in_the_unit_interval() -> None:
     x_e, x_f = pair()
     for allocate in ALLOCATIONS[:-1]:
         for score in CrossModalityAttention(4, None, allocate).scores(x_e, x_f):  # type: ignore[arg-type]
-            assert score is None or bool(((score > 0) & (score < 1)).all())
-    own, swapped = CrossModalityAttention(4, allocate="self"), CrossModalityAttention(4, allocate="cross")
-    swapped.load_state_dict(own.state_dict())
-    a, b = own.scores(x_e, x_f), swapped.scores(x_e, x_f)
-    torch.testing.assert_close((a[0], a[1], a[2], a[3]), (b[1], b[0], b[3], b[2]))
-    s = CrossModalityAttention(4, allocate="complementary").scores(x_e, x_f)
-    assert s.time_events is None
-    assert s.space_frames is None
+            assert score is not None
+            assert bool(((score > 0) & (score < 1)).all())
+    halves = CrossModalityAttention(4, spatial=False).scores(x_e, x_f)
+    assert halves.P_e is not None
+    assert halves.Q_e is None
+
+
+@pytest.mark.parametrize(
+    ("allocate", "events", "frames"),
+    [("self", "P_e Q_e", "P_f Q_f"), ("cross", "P_f Q_f", "P_e Q_e"), ("complementary", "Q_f", "P_e")],
+)
+def test_scores_go_where_they_should(allocate: Any, events: str, frames: str) -> None:
+    x_e, x_f = pair()
+    cma = CrossModalityAttention(4, None, allocate)
+    y_e, y_f, s = cma(x_e, x_f, return_scores=True)
+    for x, y, given in ((x_e, y_e, events), (x_f, y_f, frames)):
+        factor = torch.ones(())
+        for name in given.split():
+            score = getattr(s, name)
+            factor = factor * (score[:, :, None, None, None] if name[0] == "P" else score[:, :, None])
+        start = 0.5 ** len(given.split())
+        torch.testing.assert_close(y, x * (1 + factor) / (1 + start))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv1d", "attention"])
@@ -85,7 +100,7 @@ def test_what_is_masked_alters_no_unmasked_output(kind: Any, static: bool) -> No
     for a, b in zip(before, after, strict=True):
         torch.testing.assert_close(a[mask], b[mask])
         assert bool(torch.isfinite(b).all())
-    p = cma.scores(x_e, x_f, mask).time_events
+    p = cma.scores(x_e, x_f, mask).P_e
     assert p is not None
     assert not p[~mask].any()
 
@@ -206,6 +221,16 @@ def test_large_maps_get_wide_spatial_kernels() -> None:
     net = CMANet(3, size=(32, 32), channels=(4, 6, 8), hidden=8, attention={"kernel_size": 5})
     assert net.attention["2"].space[0].net[0].kernel_size == (5, 5)
     assert CMANet(3, **SMALL).attention["1"].space[0].net[0].kernel_size == (3, 3)
+
+
+def test_neurons_take_the_options_of_the_core(tmp_path: Path) -> None:
+    net = CMANet(3, neuron={"reset": "soft", "learn_tau": False, "threshold": 0.5}, decay=0.75, **SMALL)
+    neuron = net.heads[0].neuron
+    assert (neuron.reset, neuron.threshold, neuron.tau) == ("soft", 0.5, 4.0)
+    again, _ = load_model(save_model(net, tmp_path / "net"))
+    assert again.config == net.config
+    with pytest.raises(ValueError, match="threshold"):
+        CMANet(3, neuron={"threshold": -1.0}, **SMALL)
 
 
 def test_streaming_refuses_scores_that_look_ahead() -> None:

@@ -33,7 +33,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked time first: events [T, B, 2, H, W], frames [T, B, C, H, W], mask [T, B], labels [B]."""
+    """Samples stacked time first: events [T, B, 2, H, W], frames [T, B, C, H, W], mask [T, B], labels [B].
+
+    meta: a dict for each.
+    """
 
     events: Tensor | None
     frames: Tensor | None

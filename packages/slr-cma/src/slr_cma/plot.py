@@ -56,7 +56,7 @@ def filmstrip(sample: Sample, *, steps: Sequence[int] | None = None, title: str 
 
 
 def attention(sample: Sample, scores: Scores, *, index: int = 0, title: str = "") -> Any:
-    """What each branch was weighed by: two curves over time, and the spatial scores over the events and frames.
+    """Each modality's scores: two curves over time, and the spatial scores over the events and frames.
 
     Args: scores: of :meth:`CMANet.attention_scores` (one stage). index: the sample's place in that batch.
     """
@@ -66,16 +66,16 @@ def attention(sample: Sample, scores: Scores, *, index: int = 0, title: str = ""
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.7))
     ax = upper.subplots()
     for name, values, colour in (
-        ("events", scores.time_events, "tab:orange"),
-        ("frames", scores.time_frames, "tab:blue"),
+        ("events", scores.P_e, "tab:orange"),
+        ("frames", scores.P_f, "tab:blue"),
     ):
         if values is not None:
-            ax.plot(values[:, index].float().numpy(), label=f"score of the {name} branch", color=colour, marker=".")
+            ax.plot(values[:, index].float().numpy(), label=f"score of the {name}", color=colour, marker=".")
     ax.set(xlabel="time bin", ylabel="temporal score", title=title)
     if ax.lines:
         ax.legend(fontsize=8)
     axes = lower.subplots(2, len(shown), squeeze=False)
-    pairs = (("events", sample.events, scores.space_events), ("frames", sample.frames, scores.space_frames))
+    pairs = (("events", sample.events, scores.Q_e), ("frames", sample.frames, scores.Q_f))
     for line, (name, x, space) in zip(axes, pairs, strict=True):
         for cell, k in zip(line, shown, strict=True):
             cell.set(xticks=[], yticks=[])

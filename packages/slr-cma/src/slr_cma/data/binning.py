@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from slr_cma.data.events import Events, Recording
 
@@ -116,7 +116,8 @@ def bin_events(
     size: tuple[int, int] | None = None,
     crop: tuple[int, int, int, int] | None = None,
     down: int = 1,
-) -> NDArray[np.uint16]:
+    dtype: DTypeLike = np.uint16,
+) -> NDArray[Any]:
     """Count events per bin, polarity and (coarse) pixel, in one pass.
 
     Args:
@@ -124,10 +125,12 @@ def bin_events(
         edges: [T + 1], ascending, in the unit of t; bin k is [edges[k], edges[k + 1]).
         n_bins: instead of edges: so many bins from the first to the last event, ``by`` equal "time" or equal "count".
         crop: (top, left, height, width). down: pixels that become one, each way; must divide the crop.
+        dtype: of the counts; an integer type stops at its largest number.
     Returns:
         [T, 2, height / down, width / down]; channel 0 counts OFF, 1 counts ON. Counts stop at 65535.
     Raises:
-        ValueError: edges that fall, both or neither of edges and n_bins, a crop outside the sensor, no size.
+        ValueError: edges that fall, both or neither of edges and n_bins, a crop outside the sensor, no size, a dtype
+            that is no number.
     Example:
         >>> ev = Events.from_arrays(np.arange(4), np.array([0, 1, 2, 3]), np.zeros(4), np.ones(4), size=(2, 4))
         >>> bin_events(ev, n_bins=2, down=2)[:, 1, 0].tolist()
@@ -159,7 +162,15 @@ def bin_events(
     out = np.zeros((len(edges) - 1, outside), np.uint16)
     bounds = np.searchsorted(events.t, edges)
     bin_fused(events.x, events.y, events.p, bounds, rows, columns, out)
-    return out.reshape(-1, 2, height, width)
+    return _as(np.dtype(dtype), out.reshape(-1, 2, height, width))
+
+
+def _as(dtype: np.dtype[Any], counts: NDArray[np.uint16]) -> NDArray[Any]:
+    if dtype.kind not in "uif":
+        raise ValueError(f"dtype={dtype} given; expected integers or floats")
+    if dtype.kind != "f" and np.iinfo(dtype).max < 65535:
+        counts = np.minimum(counts, np.uint16(np.iinfo(dtype).max))
+    return counts.astype(dtype, copy=False)
 
 
 def bin_events_reference(

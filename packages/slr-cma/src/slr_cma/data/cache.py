@@ -28,6 +28,8 @@ from slr_cma.data.splits import Key
 __all__ = ["CachedSigns", "convert"]
 
 SCHEMA = 1
+#: the files of a cache: what their numbers are, and how many axes they have
+KINDS: dict[str, tuple[Any, int]] = {"events": (np.uint16, 5), "frames": (np.uint8, 5), "mask": (np.bool_, 2)}
 
 
 def convert(
@@ -139,8 +141,11 @@ def _from_table(path: Path, options: dict[str, Any]) -> _Job:
     binning, size = given.pop("binning", None), given.pop("size", SENSOR)
     for name in ("sort", "on_missing"):
         given.pop(name, None)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, restval=""))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table of comma-separated values: {error}") from None
     if not rows or not {"path", "label", "user"} <= rows[0].keys():
         raise ValueError(f"{path} has columns {', '.join(rows[0]) if rows else 'none'}; expected path, label and user")
     missing = [row["path"] for row in rows if not (path.parent / row["path"]).is_file()]
@@ -175,23 +180,25 @@ class CachedSigns(Dataset[Sample]):
         if not index.is_file():
             state = "an unfinished conversion; run it again to go on" if (path / "plan.json").is_file() else "no cache"
             raise ValueError(f"{path} holds {state}; `slr-cma convert` makes one")
-        described = json.loads(index.read_text(encoding="utf-8"))
-        if described.get("schema") != SCHEMA:
-            raise ValueError(f"{index} has schema {described.get('schema')}, this version reads {SCHEMA}")
         self.path = path
-        self.binning = Binning(**{**described["binning"], "crop": _tuple(described["binning"]["crop"])})
+        described = _read_index(index)
         self.classes: list[str] = described["classes"]
+        self.binning: Binning = described["binning"]
         n = len(described["labels"])
         try:
-            self._maps = {k: np.load(path / f"{k}.npy", mmap_mode="r") for k in ("events", "frames", "mask")}
-        except (OSError, ValueError) as error:
+            self._maps = {k: np.load(path / f"{k}.npy", mmap_mode="r") for k in KINDS}
+        except (OSError, ValueError, OverflowError) as error:
             raise ValueError(f"{path} is damaged ({error}); remove it and convert again") from None
         for name, values in self._maps.items():
-            if values.shape[:2] != (n, self.binning.n_bins):
-                raise ValueError(f"{path / name}.npy has shape {values.shape}, its index {n} x {self.binning.n_bins}")
+            dtype, axes = KINDS[name]
+            if values.dtype != dtype or values.ndim != axes or values.shape[:2] != (n, self.binning.n_bins):
+                raise ValueError(
+                    f"{path / name}.npy holds {values.dtype} {values.shape}; its index says {np.dtype(dtype)}, {axes} "
+                    f"axes, {n} x {self.binning.n_bins} first; remove the folder and convert again"
+                )
         self.keep = np.arange(n) if keep is None else np.asarray(keep)
         self._labels = np.asarray(described["labels"])
-        self._keys = described["keys"]
+        self._keys: list[Key] = described["keys"]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -201,19 +208,19 @@ class CachedSigns(Dataset[Sample]):
     @property
     def groups(self) -> NDArray[Any]:
         """User of each sample."""
-        return np.array([self._keys[i][0] for i in self.keep])
+        return np.array([self._keys[i].user for i in self.keep])
 
     @property
     def meta(self) -> list[dict[str, str]]:
         """user, label, light and position of each sample."""
-        return [dict(zip(("user", "label", "light", "position"), self._keys[i], strict=True)) for i in self.keep]
+        return [self._keys[i]._asdict() for i in self.keep]
 
     def part(self, split: str) -> CachedSigns:
         """The samples of a split's part, as :func:`split_keys` names them."""
         from slr_cma.data.splits import split_keys
 
-        wanted = {tuple(key) for key in split_keys(split)}
-        keep = np.array([i for i in self.keep if tuple(self._keys[i]) in wanted], int)
+        wanted = set(split_keys(split))
+        keep = np.array([i for i in self.keep if self._keys[i] in wanted], int)
         if not len(keep):
             raise ValueError(f"no sample of {split!r} is in {self.path}")
         return CachedSigns(self.path, keep)
@@ -238,15 +245,30 @@ class CachedSigns(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         i = int(self.keep[index])
-        meta = dict(zip(("user", "label", "light", "position"), self._keys[i], strict=True))
         return Sample(
             torch.from_numpy(self._maps["events"][i].astype(np.float32)),
             torch.from_numpy(unit(self._maps["frames"][i])),
             torch.from_numpy(np.array(self._maps["mask"][i])),
             int(self._labels[i]),
-            meta,
+            self._keys[i]._asdict(),
         )
 
 
-def _tuple(value: list[int] | None) -> tuple[int, ...] | None:
-    return None if value is None else tuple(value)
+def _read_index(path: Path) -> dict[str, Any]:
+    """What index.json says, checked; the binning as a :class:`Binning`."""
+    try:
+        described = dict(json.loads(path.read_text(encoding="utf-8")))
+        if described.get("schema") == SCHEMA:
+            crop = described["binning"]["crop"]
+            described["binning"] = Binning(**{**described["binning"], "crop": None if crop is None else tuple(crop)})
+            described["keys"] = [Key(*map(str, key)) for key in described["keys"]]
+            labels, classes = np.asarray(described["labels"]), described["classes"]
+            if len(described["keys"]) != len(labels) or not isinstance(classes, list):
+                raise ValueError(f"{len(described['keys'])} keys for {len(labels)} labels")
+            if labels.dtype.kind != "i" or not set(labels.tolist()) <= set(range(len(classes))):
+                raise ValueError(f"labels outside 0..{len(classes) - 1}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); convert again") from None
+    if described.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {described.get('schema')}, this version reads {SCHEMA}")
+    return described

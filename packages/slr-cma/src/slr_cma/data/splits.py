@@ -143,7 +143,8 @@ def check_leakage(
     """Groups that stand on both sides; warns about them.
 
     Args:
-        train, test: group (subject, source file) of each sample. strict: raise instead of warning.
+        train, test: group (subject, source file) of each sample. strict: raise instead of warning. what: the groups'
+            name in the message.
     """
     both = sorted(set(train) & set(test), key=str)
     if both:

@@ -140,6 +140,7 @@ def temporal_report(
         tiers: 0 describes without labels; 1 runs training-free probes (seconds); 2 trains small networks (minutes).
         n_perm, n_boot: permutations of the labels, bootstrap draws. grid: cells a side the maps are pooled to.
         rff: random Fourier features of a snapshot. seed: of all that is drawn. epochs: of tier 2's trainings.
+        progress: a bar.
     Raises:
         ValueError: shapes that do not fit, NaN, fewer than two classes, overlapping or empty split.
     Example:

@@ -25,7 +25,8 @@ def save_model(
     """Write ``path`` (.safetensors) and, beside it, ``path`` with .json: configuration, classes, binning, versions.
 
     Args:
-        classes: names by index. binning: how its inputs were made (bins, crop, down ...), compared when loading.
+        net: as trained. classes: names by index. binning: how its inputs were made (bins, crop, down ...), compared
+            when loading.
     """
     from safetensors.torch import save
 
@@ -49,7 +50,8 @@ def load_model(path: Path | str, *, binning: dict[str, Any] | None = None) -> tu
     """Read a network saved by :func:`save_model`, in eval mode, and what was written beside it.
 
     Args:
-        binning: how the inputs at hand are made; compared with what the network was trained on.
+        path: of the .safetensors file. binning: how the inputs at hand are made; compared with what the network was
+            trained on.
     Raises:
         ValueError: another schema, a file that is not a network of ours, or inputs binned in another way.
     """
@@ -62,9 +64,9 @@ def load_model(path: Path | str, *, binning: dict[str, Any] | None = None) -> tu
         if not each.is_file():
             raise ValueError(f"{each} is missing; a saved model is {path.name} with {beside.name} beside it")
     try:
-        described: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        described: dict[str, Any] = dict(json.loads(beside.read_text(encoding="utf-8")))
         weights = load(path.read_bytes())
-    except (json.JSONDecodeError, SafetensorError) as error:
+    except (ValueError, TypeError, SafetensorError) as error:
         raise ValueError(f"{path} is no model written by save_model: {error}") from None
     if described.get("schema") != SCHEMA:
         raise ValueError(f"{beside} has schema {described.get('schema')}, this version reads {SCHEMA}")
@@ -74,9 +76,9 @@ def load_model(path: Path | str, *, binning: dict[str, Any] | None = None) -> tu
         if different:
             told = ", ".join(f"{key}: {trained.get(key)!r} then, {binning.get(key)!r} now" for key in different)
             raise ValueError(f"{path.name} was trained on inputs binned in another way ({told}); bin them as then")
-    net = CMANet(config_from(described["config"]))
     try:
+        net = CMANet(config_from(described["config"]))
         net.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} does not fit its configuration: {error}") from None
     return net.eval(), described

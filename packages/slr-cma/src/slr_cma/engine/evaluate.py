@@ -45,7 +45,9 @@ class Evaluation:
 def evaluate(net: CMANet, data: Dataset[Sample], *, device: str = "cpu", full: bool = False) -> Evaluation:
     """Evaluate on a dataset; its ``meta`` (list of dicts), if it has one, names the groups.
 
-    full: also the prefix curve and the energy estimate.
+    Args:
+        net, data: the network and its samples. device: where it computes. full: also the prefix curve and the energy
+            estimate.
     """
     logits, labels = predict(net, data, device=device)
     answer, truth = logits.argmax(1).numpy(), labels.numpy()

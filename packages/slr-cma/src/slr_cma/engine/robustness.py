@@ -33,6 +33,7 @@ def robustness_suite(
     Args:
         dataset: of :class:`Sample`, taken into memory; where it has ``groups`` (users, lights ...), each row also names
             the group that does worst.
+        net, device, progress: the network, where it computes, a bar. corruptions: names, or "all". severities: 1 to 5.
     Returns:
         Rows {corruption, strikes, severity, accuracy, spread, drop, worst_group, worst_group_accuracy}; first the
         clean one, then with one modality missing, last the worst of all. Without groups the last two are None.

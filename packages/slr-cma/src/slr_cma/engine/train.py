@@ -117,7 +117,11 @@ def batches(
 def predict(
     net: CMANet, data: Dataset[Sample], *, batch_size: int = 64, device: str = "cpu", workers: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Logits [n, K] and labels [n] of a dataset, in eval mode."""
+    """Logits [n, K] and labels [n] of a dataset, in eval mode.
+
+    Args:
+        net, data: the network and its samples. batch_size, device, workers: of the loader; the result is the same.
+    """
     was = net.training
     net.eval()
     try:
@@ -165,9 +169,10 @@ def train(
     Args:
         data, validation: datasets of :class:`Sample`; an ``ArrayDataset`` is quickest, an ``Augmented`` one changes
             its samples every epoch. The best epoch is chosen on ``validation`` (without one: the last epoch); never
-            pass test data here.
+            pass test data here. net: trained where it is.
         folder: where config.json, metrics.csv, checkpoints/last.pt (resume), checkpoints/best.safetensors and
             results.json go. resume: go on from checkpoints/last.pt where there is one with the same configuration.
+        classes, binning: written beside the model, as for :func:`save_model`.
         progress: a bar where stderr is a terminal. stop_after: leave after this epoch (as an interruption would).
     Returns:
         The history. The network holds the last epoch's weights; the best ones are in the folder.

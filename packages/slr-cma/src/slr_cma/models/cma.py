@@ -16,15 +16,15 @@ ALLOCATIONS: tuple[str, ...] = ("cross", "joint", "self", "complementary", "none
 
 
 class Scores(NamedTuple):
-    """What each branch is multiplied by, after allocation; None where a half is switched off.
+    """Scores of events and frames; None where a half is switched off.
 
-    time_events, time_frames: [T, B]. space_events, space_frames: [T, B, h, w].
+    P_e, P_f: over time [T, B]. Q_e, Q_f: over space [T, B, h, w].
     """
 
-    time_events: Tensor | None
-    time_frames: Tensor | None
-    space_events: Tensor | None
-    space_frames: Tensor | None
+    P_e: Tensor | None
+    P_f: Tensor | None
+    Q_e: Tensor | None
+    Q_f: Tensor | None
 
 
 class CrossModalityAttention(nn.Module):
@@ -42,8 +42,9 @@ class CrossModalityAttention(nn.Module):
             frames' space scores, frames the events' time scores; "none": the identity.
         temporal, spatial: switch one half off.
         temporal_scorer: "conv1d" (any T), "attention" (any T), "mlp" (one T: give it).
-        spatial_scorer: "conv2" or "conv". kernel_size: odd, of the spatial scorer. static: one spatial map a
-            recording.
+        spatial_scorer: "conv2" or "conv". reduction: "conv2" has C / reduction channels inside, hidden: the time
+            scorer's width. kernel_size: odd, of the spatial scorer; None: 3 (a :class:`CMANet` takes 7 for maps of 14
+            pixels and more). static: one spatial map a recording.
         residual: False multiplies by P Q alone, which starves the neurons behind it at the start.
         causal: scores at t use steps <= t only; what :meth:`CMANet.step` needs.
         detach_scores: no gradient through the scores into the features.
@@ -70,7 +71,7 @@ class CrossModalityAttention(nn.Module):
         temporal_scorer: TemporalKind = "conv1d",
         spatial_scorer: Literal["conv", "conv2"] = "conv2",
         reduction: int = 4,
-        kernel_size: int = 3,
+        kernel_size: int | None = None,
         hidden: int = 8,
         residual: bool = True,
         static: bool = False,
@@ -99,13 +100,18 @@ class CrossModalityAttention(nn.Module):
 
         def space() -> SpatialScorer:
             return SpatialScorer(
-                spatial_scorer, sources=sources, outputs=sources, kernel=kernel_size, hidden=hidden, static=static
-            )
+                spatial_scorer, sources=sources, outputs=sources, kernel=3 if kernel_size is None else kernel_size,
+                hidden=hidden, static=static,
+            )  # fmt: skip
 
         # joint has one scorer that sees both modalities; the others one per modality: events first, frames second
         each = 0 if allocate == "none" else 1 if allocate == "joint" else 2
         self.time = nn.ModuleList(time() for _ in range(each if temporal else 0))
         self.space = nn.ModuleList(space() for _ in range(each if spatial else 0))
+        if allocate == "complementary":
+            # drawn so that all allocations start alike, but nobody is given these
+            self.time[1].requires_grad_(False)
+            self.space[0].requires_grad_(False)
 
     @property
     def receptive(self) -> int | None:
@@ -113,7 +119,10 @@ class CrossModalityAttention(nn.Module):
         return self.time[0].receptive if self.time else 1  # type: ignore[return-value]
 
     def scores(self, x_e: Tensor, x_f: Tensor, mask: Tensor | None = None) -> Scores:
-        """The scores each branch is given. x_e, x_f: [T, B, C, h, w]; mask: [T, B], False where there is no data."""
+        """Each modality's scores, whoever is given them ("joint": made from both).
+
+        x_e, x_f: [T, B, C, h, w]; mask: [T, B], False where there is no data.
+        """
         if x_e.shape[:2] != x_f.shape[:2] or x_e.shape[3:] != x_f.shape[3:] or x_e.dim() != 5:
             raise ValueError(
                 f"events {tuple(x_e.shape)} and frames {tuple(x_f.shape)} must be [T, B, C, h, w] with equal T, B, h "
@@ -131,20 +140,18 @@ class CrossModalityAttention(nn.Module):
         p: list[Tensor | None] = [None, None]
         q: list[Tensor | None] = [None, None]
         if self.time:
-            found = self._run(self.time, [temporal_descriptors(x, mask) for x in (x_e, x_f)], mask)
-            p = [found[0], found[1]]
+            p = [*self._run(self.time, [temporal_descriptors(x, mask) for x in (x_e, x_f)], mask)]
         if self.space:
-            found = self._run(self.space, [spatial_maps(x, mask) for x in (x_e, x_f)], mask)
-            q = [found[0], found[1]]
-        return self.allocated(p, q)
+            q = [*self._run(self.space, [spatial_maps(x, mask) for x in (x_e, x_f)], mask)]
+        return Scores(*p, *q)
 
-    def allocated(self, p: list[Tensor | None], q: list[Tensor | None]) -> Scores:
-        """Which scores each branch is given, from those of events and frames in time (p) and in space (q)."""
+    def allocated(self, s: Scores) -> tuple[tuple[Tensor | None, Tensor | None], tuple[Tensor | None, Tensor | None]]:
+        """(time, space) that the events are weighed by, and (time, space) that the frames are."""
         if self.allocate == "cross":
-            p, q = p[::-1], q[::-1]
-        elif self.allocate == "complementary":
-            p, q = [None, p[0]], [q[1], None]
-        return Scores(p[0], p[1], q[0], q[1])
+            return (s.P_f, s.Q_f), (s.P_e, s.Q_e)
+        if self.allocate == "complementary":
+            return (None, s.Q_f), (s.P_e, None)
+        return (s.P_e, s.Q_e), (s.P_f, s.Q_f)
 
     @staticmethod
     def _run(scorers: nn.ModuleList, features: list[Tensor], mask: Tensor | None) -> list[Tensor]:
@@ -177,5 +184,6 @@ class CrossModalityAttention(nn.Module):
     ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Scores]:
         """Weighed events and frames, shaped like the inputs [T, B, C, h, w]; with ``return_scores`` the scores too."""
         s = self.scores(x_e, x_f, mask)
-        y_e, y_f = self.weigh(x_e, s.time_events, s.space_events), self.weigh(x_f, s.time_frames, s.space_frames)
+        for_e, for_f = self.allocated(s)
+        y_e, y_f = self.weigh(x_e, *for_e), self.weigh(x_f, *for_f)
         return (y_e, y_f, s) if return_scores else (y_e, y_f)

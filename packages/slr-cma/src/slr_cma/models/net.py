@@ -35,6 +35,7 @@ class NetConfig:
         cma_stages: stages with attention, counted from 0, negative from the end. placement: "current" (before the
             neurons, spikes stay binary) or "spike".
         hidden: width of the spiking layer of the head. decay: initial membrane decay, learned per layer.
+        neuron: further arguments of :class:`spk_neurons.LIF`, such as {"reset": "soft"}.
         readout: "mean", "max", "last" over valid steps, or "leaky" (exponential mean with a learned decay).
         aux_heads: weight of a loss on each branch's own head. modality_dropout: share of training samples that lose
             one modality, each as likely.
@@ -51,6 +52,7 @@ class NetConfig:
     placement: Literal["current", "spike"] = "current"
     hidden: int = 128
     decay: float = 0.8
+    neuron: dict[str, Any] = field(default_factory=dict)
     readout: Readout = "mean"
     aux_heads: float = 0.0
     modality_dropout: float = 0.0
@@ -89,16 +91,17 @@ class Streaming(NamedTuple):
 
 
 class _Stage(nn.Module):
-    def __init__(self, into: int, out: int, decay: float) -> None:
+    def __init__(self, into: int, out: int, config: NetConfig) -> None:
         super().__init__()
         self.current = TimeDistributed(nn.Conv2d(into, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
-        self.neuron = make_lif(decay)
+        self.neuron = make_lif(config)
         self.pool = TimeDistributed(nn.AvgPool2d(2))
 
 
-def make_lif(decay: float) -> LIF:
-    """A LIF layer with a learned decay that starts at ``decay``, gain 1, threshold 1, hard reset."""
-    return LIF(1 / (1 - decay), decay_input=False, learn_tau=True, detach_reset=True)
+def make_lif(config: NetConfig) -> LIF:
+    """A LIF layer with a learned decay that starts at the configured one, gain 1, threshold 1, hard reset."""
+    options = {"tau": 1 / (1 - config.decay), "decay_input": False, "learn_tau": True, "detach_reset": True}
+    return LIF(**{**options, **config.neuron})
 
 
 class _Head(nn.Module):
@@ -106,7 +109,7 @@ class _Head(nn.Module):
         super().__init__()
         self.features = features
         self.current = TimeDistributed(nn.Linear(features, config.hidden, bias=False), nn.BatchNorm1d(config.hidden))
-        self.neuron = make_lif(config.decay)
+        self.neuron = make_lif(config)
         self.out = nn.Linear(config.hidden, config.n_classes)
 
 
@@ -138,7 +141,7 @@ class CMANet(nn.Module):
         self.branches = nn.ModuleList()
         for into in inputs.get(config.fusion, [events, frames]):
             wide = (into, *config.channels)
-            stages = [_Stage(a, b, config.decay) for a, b in itertools.pairwise(wide)]
+            stages = [_Stage(a, b, config) for a, b in itertools.pairwise(wide)]
             self.branches.append(nn.ModuleList(stages))
         last = config.channels[-1]
         places = (config.size[0] >> len(config.channels)) * (config.size[1] >> len(config.channels))
@@ -189,7 +192,7 @@ class CMANet(nn.Module):
     def attention_scores(
         self, events: Tensor | None, frames: Tensor | None = None, mask: Tensor | None = None
     ) -> dict[str, Scores]:
-        """The scores each branch was given at each stage with attention."""
+        """Each modality's scores at each stage with attention, by the stage's number."""
         kept: dict[str, Scores] = {}
         with torch.no_grad():
             self._run(self._inputs(events, frames, mask), mask, kept)
@@ -345,11 +348,9 @@ class CMANet(nn.Module):
             out = [scorer(row)[-1:] for scorer, row in zip(attention.time, rows, strict=True)]
             p = [out[0][..., 0], out[0][..., 1]] if len(out) == 1 else [out[0][..., 0], out[1][..., 0]]
         if attention.space:
-            found = attention._run(attention.space, [spatial_maps(v) for v in x], None)
-            q = [found[0], found[1]]
-        given = attention.allocated(p, q)
-        pairs = ((given.time_events, given.space_events), (given.time_frames, given.space_frames))
-        return [attention.weigh(v, *pair) for v, pair in zip(x, pairs, strict=True)]
+            q = [*attention._run(attention.space, [spatial_maps(v) for v in x], None)]
+        given = attention.allocated(Scores(*p, *q))
+        return [attention.weigh(v, *pair) for v, pair in zip(x, given, strict=True)]
 
     # ------------------------------------------------------------------ training
 
