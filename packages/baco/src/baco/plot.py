@@ -214,12 +214,7 @@ def _check_match(graph: BipartiteGraph, codebook: Codebook) -> None:
 
 def _axes(ax: Any, size: tuple[float, float]) -> Any:
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ImportError:
         raise ImportError('pictures need matplotlib; install it with: pip install "baco[plot]"') from None
-    del matplotlib
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.figure(figsize=size, layout="constrained").add_subplot()
+    return Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax

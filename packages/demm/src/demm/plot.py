@@ -15,10 +15,10 @@ def _axes(ax: Any) -> Any:
     if ax is not None:
         return ax
     try:
-        import matplotlib.pyplot as plt
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "demm[plot]"') from error
-    return plt.subplots(figsize=(5, 4), layout="constrained")[1]
+    return Figure(figsize=(5, 4), layout="constrained").add_subplot()
 
 
 def weights(model: Any, ax: Any = None) -> Any:
