@@ -119,7 +119,7 @@ def test_other_interactions_are_refused(model: BACO) -> None:
 
 
 def test_without_matplotlib_the_message_names_the_extra(model: BACO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for draw in (
         lambda: plot_matrix(np.ones((300, 200)), model),
         lambda: plot_volumes(model),
