@@ -1,6 +1,6 @@
 """The research bar: TeCoS against both LNs, the GLM, CNN and CRNN on two generators, and the paper's recordings.
 
-    python packages/tecos-lvm/benchmarks/reproduce.py [--minutes N] [--only TEXT] [--list] [--jobs N]
+    python packages/tecos-lvm/benchmarks/reproduce.py [--minutes N] [--only TEXT] [--seed N] [--list] [--jobs N]
     python packages/tecos-lvm/benchmarks/reproduce.py --dryad FOLDER --movie Movie1 --recording FILE.mat
 
 A queue of cells (what, seed), the headline comparison first; each is written as soon as it is done, and a stopped
@@ -86,6 +86,7 @@ def score(found: Any, train: Any, test: Any) -> dict[str, float]:
     if isinstance(found, TeCoSLVM) and test.n_bins * test.dt_ms >= 16_500:
         curve = length_curve(found, test)
         scores.update({f"cc at {row['length_s']:g} s": row["cc"] for row in curve})
+        scores.update({f"rate at {row['length_s']:g} s": row["rate_ratio"] for row in curve})
         rates = np.array([row["rate_hz"] for row in curve])
         scores["rate drift"] = float(np.abs(rates / rates[0] - 1).max())
     return {name: value for name, value in scores.items() if np.isfinite(value)}
@@ -165,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=None, help="stop after so many; finished cells are kept")
     parser.add_argument("--only", default="", help="cells whose name holds this text")
+    parser.add_argument("--seed", type=int, default=None, choices=SEEDS, help="cells of this seed")
     parser.add_argument("--list", action="store_true", help="show the queue and what is done")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each")
     parser.add_argument("--variant", default=None, help="name of another machine's results file")
@@ -189,7 +191,7 @@ def main() -> None:
         "tecos-lvm", "reproduce", threads=1, resume=True, variant=options.variant, folder=options.out,
         command="python packages/tecos-lvm/benchmarks/reproduce.py",
     )  # fmt: skip
-    cells = [cell for cell in queue() if options.only in key(cell)]
+    cells = [cell for cell in queue() if options.only in key(cell) and options.seed in (None, cell[2])]
     if options.list:
         for cell in cells:
             print(f"{key(cell)}, seed {cell[2]}: {'done' if out.has_cell(key(cell), cell[2]) else 'open'}")
