@@ -133,8 +133,8 @@ TRAINERS = [
     Trainer("slr-cma", "fusion", _signs,
             lambda place, out: ["train", str(place / "cache"), "-o", str(out), "--epochs", "8", "--batch-size", "2",
                                 "--channels", "4,6"], ("checkpoints/best.safetensors",)),
-    Trainer("grsn-rl", "ppo", _nothing, _agent("CartPole-P", "ppo", 30_000), ("checkpoint.npz",)),
-    Trainer("grsn-rl", "sac", _nothing, _agent("Pendulum-V", "sac", 1500), ("checkpoint.npz",)),
+    Trainer("grsn-rl", "ppo", _nothing, _agent("CartPole-P", "ppo", 30_000), ("checkpoints/last.npz",)),
+    Trainer("grsn-rl", "sac", _nothing, _agent("Pendulum-V", "sac", 1500), ("checkpoints/last.npz",)),
 ]  # fmt: skip
 
 

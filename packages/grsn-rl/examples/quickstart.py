@@ -39,7 +39,7 @@ def main() -> None:
     folders = {}
     for memory, agent in agents.items():
         folder = out / "runs" / f"{memory}-0"
-        for old in ("config.json", "metrics.csv", "checkpoint.npz"):
+        for old in ("config.json", "metrics.csv", "checkpoints/last.npz"):
             (folder / old).unlink(missing_ok=True)
         folders[memory] = folder
         agent.learn(1, progress=False, run=Run(folder, agent, tensorboard=False))  # one rollout: compiles the kernels

@@ -52,7 +52,7 @@ def test_train_2n_equals_train_n_save_load_train_n(
     whole = small(algo, memory, **more)
     whole.learn(2 * n, progress=False, run=tmp_path / "whole")
     small(algo, memory, **more).learn(n, progress=False, run=tmp_path / "parts")
-    resumed = Agent.load(tmp_path / "parts" / "checkpoint.npz")
+    resumed = Agent.load(tmp_path / "parts" / "checkpoints" / "last.npz")
     resumed.learn(2 * n, progress=False, run=tmp_path / "parts", total=True)
     assert whole.steps == resumed.steps
     assert equal(whole.algorithm.get_state(), resumed.algorithm.get_state())
@@ -78,7 +78,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None
     with pytest.raises(SystemExit):
         killed.learn(64 * 7, progress=False, run=tmp_path / "killed", checkpoint_every=1e9)
     assert len((tmp_path / "killed" / "metrics.csv").read_text().splitlines()) == 1 + 5
-    resumed = Agent.load(tmp_path / "killed" / "checkpoint.npz")
+    resumed = Agent.load(tmp_path / "killed" / "checkpoints" / "last.npz")
     assert resumed.steps == 64 * 3
     resumed.learn(64 * 10, progress=False, run=tmp_path / "killed", total=True)
     assert equal(whole.algorithm.get_state(), resumed.algorithm.get_state())
@@ -91,7 +91,7 @@ def test_rows_after_the_checkpoint_are_written_again(tmp_path: Path) -> None:
     text = (tmp_path / "metrics.csv").read_text()
     # killed later: rows lie beyond the checkpoint, the last one cut short
     (tmp_path / "metrics.csv").write_text(text + text.splitlines()[-1].replace("256", "320", 1) + "\n384,1")
-    Agent.load(tmp_path / "checkpoint.npz").learn(0, progress=False, run=tmp_path)
+    Agent.load(tmp_path / "checkpoints" / "last.npz").learn(0, progress=False, run=tmp_path)
     assert (tmp_path / "metrics.csv").read_text() == text
 
 
@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_a_checkpoint(tmp_path: Path) -> None:
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         agent.learn(10**9, progress=False, run=tmp_path, checkpoint_every=1e9)
-    assert Agent.load(tmp_path / "checkpoint.npz").steps == agent.steps > 0
+    assert Agent.load(tmp_path / "checkpoints" / "last.npz").steps == agent.steps > 0
 
 
 @pytest.mark.parametrize("algo", ["ppo", "drqn"])

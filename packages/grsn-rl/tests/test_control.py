@@ -49,7 +49,7 @@ def test_train_2n_equals_train_n_save_load_train_n(
     whole = small(algo, memory, **more)
     whole.learn(2 * n, progress=False, run=tmp_path / "whole")
     small(algo, memory, **more).learn(n, progress=False, run=tmp_path / "parts")
-    resumed = Agent.load(tmp_path / "parts" / "checkpoint.npz")
+    resumed = Agent.load(tmp_path / "parts" / "checkpoints" / "last.npz")
     resumed.learn(2 * n, progress=False, run=tmp_path / "parts", total=True)
     assert same(whole.algorithm.get_state(), resumed.algorithm.get_state())
     rows = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "parts")]
@@ -207,6 +207,17 @@ def test_follow_moves_a_share() -> None:
     assert torch.allclose(old.weight, before + 0.25 * (new.weight - before))
 
 
+def test_reward_scale_changes_what_is_learned_and_not_what_is_told() -> None:
+    plain, scaled = (small("sac", "none", reward_scale=factor).algorithm for factor in (1.0, 0.25))
+    for a in (plain, scaled):
+        assert isinstance(a, SAC)
+        a.begin()
+        while len(a.replay) == 0:
+            a.act()
+    assert torch.allclose(scaled.batch().reward, 0.25 * plain.batch().reward)  # type: ignore[attr-defined]
+    assert plain.returns == scaled.returns
+
+
 def test_presets_and_what_goes_before_them() -> None:
     paper = Agent.create("Pendulum-V", "sac", preset="paper", lr=1e-3)
     assert paper.settings() | {"lr": 1e-3, "length": 64, "gamma": 0.9, "hidden": 128} == paper.settings()
@@ -228,6 +239,8 @@ def test_bad_input_is_one_clear_error() -> None:
         SACConfig(tau=0.0)
     with pytest.raises(ValueError, match="updates_per_step=-1"):
         SACConfig(updates_per_step=-1)
+    with pytest.raises(ValueError, match="reward_scale=0"):
+        SACConfig(reward_scale=0)
     with pytest.raises(ValueError, match="target_entropy"):
         small("sac-discrete", target_entropy=1.5)
     with pytest.raises(ValueError, match="noise=-1"):

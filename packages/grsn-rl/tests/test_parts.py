@@ -255,6 +255,7 @@ def test_command_line(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     assert json.loads(told.output)["steps"] == 256
     assert json.loads(invoke(app, ["resume", run, "--steps", "512", "--json"]).output)["steps"] == 512
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["steps"] == 512
     assert [row["steps"] for row in read_metrics(run)][-1] == 512
     assert json.loads(invoke(app, ["eval", run, "--episodes", "2", "--json"]).output)["episodes"] == 2
     assert (tmp_path / "run" / "eval.csv").read_text().count("\n") == 2

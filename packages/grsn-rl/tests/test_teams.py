@@ -122,7 +122,7 @@ def test_train_2n_equals_train_n_save_load_train_n(tmp_path: Path, algo: str, me
     whole = small(env, algo, memory)
     whole.learn(2 * n, progress=False, run=tmp_path / "whole")
     small(env, algo, memory).learn(n, progress=False, run=tmp_path / "parts")
-    resumed = Agent.load(tmp_path / "parts" / "checkpoint.npz")
+    resumed = Agent.load(tmp_path / "parts" / "checkpoints" / "last.npz")
     resumed.learn(2 * n, progress=False, run=tmp_path / "parts", total=True)
     assert same(whole.algorithm.get_state(), resumed.algorithm.get_state())
     rows = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "parts")]

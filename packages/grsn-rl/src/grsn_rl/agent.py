@@ -35,7 +35,10 @@ NUM_ENVS = {"ppo": 64, "drqn": 8, "sac": 4, "sac-discrete": 4, "td3": 4, "qmix":
 
 
 class Agent:
-    """A recurrent agent: an algorithm, its network, its environments. Made by :meth:`create` or :meth:`load`."""
+    """A recurrent agent: an algorithm, its network, its environments. Made by :meth:`create` or :meth:`load`.
+
+    ``config`` is what a run folder holds: environment, algorithm, memory, seed and settings.
+    """
 
     def __init__(self, algorithm: Algorithm, config: dict[str, Any]) -> None:
         self.algorithm, self.config = algorithm, config
@@ -120,7 +123,8 @@ class Agent:
 
         Args:
             steps: environment steps, all environments together. progress: a bar with return, speed, rate and energy,
-                where the output is a terminal. run: a folder for config.json, metrics.csv, tb/ and checkpoint.npz.
+                where the output is a terminal. run: a folder for config.json, metrics.csv, tb/ and
+                checkpoints/last.npz.
             checkpoint_every: seconds between checkpoints of the run. total: ``steps`` is the sum to reach, not to add.
         Returns:
             The agent itself.

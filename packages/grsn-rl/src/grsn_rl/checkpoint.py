@@ -78,7 +78,9 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; Agent.save(path) or a run folder's checkpoint.npz makes one")
+        raise FileNotFoundError(
+            f"no checkpoint at {path}; Agent.save(path) makes one, a run folder has checkpoints/last.npz"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -37,7 +37,7 @@ def _settings(words: list[str] | None) -> dict[str, Any]:
 
 
 def _show(told: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps({k: None if v != v else v for k, v in told.items()}) if as_json else text)
+    typer.echo(_plain(told) if as_json else text)
 
 
 def _threads(count: int) -> None:
@@ -52,6 +52,22 @@ def _learn(agent: Any, steps: int, out: Path) -> None:
     except KeyboardInterrupt:
         typer.echo(f"interrupted at {agent.steps} steps; `grsn-rl resume {out} --steps {steps}` goes on", err=True)
         raise typer.Exit(130) from None
+
+
+def _finish(agent: Any, steps: int, out: Path, as_json: bool) -> None:
+    """Train to so many steps, play twenty greedy episodes, and leave what they gave in results.json."""
+    from grsn_rl import evaluate
+    from grsn_rl.runs import write_whole
+
+    _learn(agent, steps, out)
+    result = evaluate(agent, episodes=20)
+    told = {"run": str(out), "steps": agent.steps, **result.to_dict()}
+    write_whole(out / "results.json", _plain(told) + "\n")
+    _show(told, f"{out}: {result}", as_json)
+
+
+def _plain(told: dict[str, Any]) -> str:
+    return json.dumps({k: None if v != v else v for k, v in told.items()})
 
 
 def _show_version(wanted: bool) -> None:
@@ -87,8 +103,8 @@ def train(
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Train an agent in a run folder: config.json, metrics.csv, tb/, checkpoint.npz."""
-    from grsn_rl import Agent, evaluate
+    """Train an agent in a run folder: config.json, metrics.csv, tb/, checkpoints/last.npz, results.json."""
+    from grsn_rl import Agent
 
     _threads(threads)
     given = _settings(settings)
@@ -96,9 +112,7 @@ def train(
         given.setdefault("anneal_steps", steps)
     agent = Agent.create(env, algo, memory, seed, num_envs=num_envs, preset=preset, **given)
     folder = out or Path("runs") / f"{env}-{algo}-{memory}-{seed}".replace(":", "-")
-    _learn(agent, steps, folder)
-    result = evaluate(agent, episodes=20)
-    _show({"run": str(folder), "steps": agent.steps, **result.to_dict()}, f"{folder}: {result}", as_json)
+    _finish(agent, steps, folder, as_json)
 
 
 @app.command()
@@ -109,13 +123,11 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run, bit for bit, until it has so many steps in all."""
-    from grsn_rl import Agent, evaluate
+    from grsn_rl import Agent
+    from grsn_rl.runs import LAST
 
     _threads(threads)
-    agent = Agent.load(run / "checkpoint.npz")
-    _learn(agent, steps, run)
-    result = evaluate(agent, episodes=20)
-    _show({"run": str(run), "steps": agent.steps, **result.to_dict()}, f"{run}: {result}", as_json)
+    _finish(Agent.load(run / LAST), steps, run, as_json)
 
 
 @app.command("eval")
@@ -128,17 +140,16 @@ def eval_(
 ) -> None:
     """Greedy episodes: return with its interval, firing, energy; a row in the run's eval.csv."""
     from grsn_rl import Agent, evaluate
+    from grsn_rl.runs import LAST, write_whole
 
     _threads(1)
-    agent = Agent.load(run / "checkpoint.npz" if run.is_dir() else run)
+    agent = Agent.load(run / LAST if run.is_dir() else run)
     result = evaluate(agent, env, episodes, seed=seed)
     told = {"steps": agent.steps, "seed": seed, **result.to_dict()}
     if run.is_dir():
         path = run / "eval.csv"
         before = path.read_text() if path.is_file() else ",".join(told) + "\n"
-        temporary = run / ".eval.csv.tmp"
-        temporary.write_text(before + ",".join(map(str, told.values())) + "\n")
-        temporary.replace(path)
+        write_whole(path, before + ",".join(map(str, told.values())) + "\n")
     _show(told, str(result), as_json)
 
 
@@ -157,13 +168,14 @@ def compare(
     from itertools import product
 
     from grsn_rl import Agent, evaluate
+    from grsn_rl.runs import LAST
 
     _threads(threads)
     rows: list[dict[str, Any]] = []
     for task, kind, memory, seed in product(env.split(","), algo.split(","), memories.split(","), range(seeds)):
         folder = out / f"{task}-{kind}-{memory}-{seed}".replace(":", "-")
-        if (folder / "checkpoint.npz").is_file():
-            agent = Agent.load(folder / "checkpoint.npz")
+        if (folder / LAST).is_file():
+            agent = Agent.load(folder / LAST)
         else:
             more = {"anneal_steps": steps} if kind == "ppo" else {}
             agent = Agent.create(task, kind, memory, seed, **more)  # type: ignore[arg-type]

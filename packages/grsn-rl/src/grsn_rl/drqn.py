@@ -32,7 +32,7 @@ class DRQNConfig:
     loss. replay_state: "zero" or "stored". learning_starts: steps before the first update. every: environment steps
     (of all environments together) per update. lr, gamma, max_norm: as usual. tau: share of the new weights in the
     target network per update. epsilon, final_epsilon, epsilon_steps: random actions fall linearly over so many steps.
-    Sizes as in PPO.
+    hidden, layers, embed, shortcut, head: sizes as in PPO.
     """
 
     capacity: int = 100_000
@@ -85,7 +85,11 @@ class DRQNConfig:
 
 
 class DRQN(Algorithm):
-    """See the module's text. Made by ``Agent.create(env, algo="drqn")``; discrete actions alone."""
+    """See the module's text. Made by ``Agent.create(env, algo="drqn")``; discrete actions alone.
+
+    env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
+    memory.
+    """
 
     name = "drqn"
     Config = DRQNConfig

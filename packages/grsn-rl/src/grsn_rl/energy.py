@@ -24,7 +24,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Energy:
-    """Operations of one environment step, by part: ``{"memory": (MACs, ACs), ...}``."""
+    """Operations of one environment step; ``parts`` by name: ``{"memory": (MACs, ACs), ...}``."""
 
     parts: dict[str, tuple[float, float]]
 
@@ -89,7 +89,9 @@ def agent_energy(
 ) -> Energy:
     """One decision of the whole agent: encoder, memory, shortcut, the policy's head (a value head does not act).
 
-    Args: sizes as in :class:`grsn_rl.RecurrentNet`; rate: spikes per neuron and update, measured.
+    Args:
+        kind: of memory. gate: of a GRSN. rate: spikes per neuron and update, measured. obs, act, outputs, hidden,
+            layers, embed, shortcut, head: sizes as in :class:`grsn_rl.RecurrentNet`; outputs are the head's.
     """
     spiking = kind in ("grsn", "lif", "grsn-notap")
     dense = float(hidden * head)

@@ -25,6 +25,8 @@ def one_hot(action: NDArray[Any], actions: int | None) -> Tensor:
 class RunningScale:
     """Mean and variance of all observations seen; ``scale(obs)`` centres, divides and clips at +-10.
 
+    size: numbers per observation.
+
     Updated while acting in training alone, saved with the agent, frozen in evaluation. Merging by batches after Chan,
     Golub and LeVeque (1983), in float64.
     """

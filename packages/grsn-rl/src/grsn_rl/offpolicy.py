@@ -41,6 +41,8 @@ class OffPolicyConfig:
     capacity: of the replay in steps. batch, length: windows per update, steps per window. burn_in: of them without
     loss. learning_starts: steps of random actions before the first update. updates_per_step: per environment step.
     lr: of all optimisers (Adam). gamma: discount. tau: share of the new weights in the target networks per update.
+    reward_scale: factor on what is learned from (returns are told as they are): values of about one are learned
+    soonest.
     hidden, layers, embed, shortcut, head: sizes of :class:`grsn_rl.RecurrentNet` (actor) and
     :class:`grsn_rl.TwinCritic`.
     """
@@ -54,6 +56,7 @@ class OffPolicyConfig:
     lr: float = 1e-3
     gamma: float = 0.99
     tau: float = 0.02
+    reward_scale: float = 1.0
     hidden: int = 64
     layers: int = 1
     embed: int = 32
@@ -63,7 +66,7 @@ class OffPolicyConfig:
     def __post_init__(self) -> None:
         for name in ("capacity", "batch", "length", "hidden", "layers", "embed", "shortcut", "head"):
             whole(name, getattr(self, name))
-        for name in ("lr", "updates_per_step"):
+        for name in ("lr", "updates_per_step", "reward_scale"):
             positive(name, getattr(self, name))
         whole("learning_starts", self.learning_starts, 0)
         if not 0 <= self.burn_in < self.length:
@@ -206,7 +209,8 @@ class OffPolicy(Algorithm):
         if self.env.actions:
             action = torch.nn.functional.one_hot(action, self.env.actions).float()
         previous = torch.cat([torch.from_numpy(arrays["previous"][:1]), action])
-        reward, terminated = (torch.from_numpy(arrays[k]) for k in ("reward", "terminated"))
+        reward = self.config.reward_scale * torch.from_numpy(arrays["reward"])
+        terminated = torch.from_numpy(arrays["terminated"])
         return Batch(torch.from_numpy(obs), previous, action, reward, terminated, torch.from_numpy(mask))
 
     def unroll(self, net: RecurrentNet | TwinCritic, batch: Batch, last: bool) -> Tensor:

@@ -63,7 +63,11 @@ class PPOConfig:
 
 
 class PPO(Algorithm):
-    """See the module's text. Made by ``Agent.create(env, algo="ppo")``."""
+    """See the module's text. Made by ``Agent.create(env, algo="ppo")``.
+
+    env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
+    memory.
+    """
 
     name = "ppo"
     Config = PPOConfig

@@ -77,7 +77,11 @@ class QMIXConfig:
 
 
 class QMIX(Algorithm):
-    """See the module's text. Made by ``Agent.create(env, algo="qmix")``; teams with discrete actions alone."""
+    """See the module's text. Made by ``Agent.create(env, algo="qmix")``; teams with discrete actions alone.
+
+    env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
+    memory.
+    """
 
     name = "qmix"
     Config = QMIXConfig

@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.csv, tb/, checkpoint.npz. Valid at every moment, resumed where it stopped."""
+"""A run's folder: config.json, metrics.csv, tb/, checkpoints/last.npz. Valid at every moment, resumed exactly there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from grsn_rl.agent import Agent
 
-__all__ = ["Run", "interruptible", "read_metrics"]
+__all__ = ["LAST", "Run", "interruptible", "read_metrics", "write_whole"]
+
+#: a run's checkpoint, in its folder
+LAST = Path("checkpoints") / "last.npz"
 
 
 @contextmanager
@@ -59,12 +62,12 @@ class Run:
             raise ValueError(
                 f"{self.folder} holds a run of another configuration; choose another folder, or resume that one"
             )
-        if agent.steps == 0 and (self.folder / "checkpoint.npz").is_file():
+        if agent.steps == 0 and (self.folder / LAST).is_file():
             raise ValueError(
                 f"{self.folder} holds a run already; `grsn-rl resume {self.folder}` goes on, or choose another"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
+        write_whole(path, text)
         self._csv: Any = None
         self._writer: Any = None
         self._fields: list[str] = []
@@ -76,7 +79,7 @@ class Run:
         rows = [row for row in _rows(path) if float(row["steps"]) <= self._begin] if path.is_file() else []
         self._fields = list(rows[0]) if rows else []
         if rows:
-            _replace(path, "\n".join([",".join(self._fields), *(",".join(row.values()) for row in rows)]) + "\n")
+            write_whole(path, "\n".join([",".join(self._fields), *(",".join(row.values()) for row in rows)]) + "\n")
         elif path.is_file():
             path.unlink()
         self._csv = path.open("a", newline="")
@@ -108,14 +111,15 @@ class Run:
 
     def save(self, agent: Agent) -> None:
         """Replace the checkpoint."""
-        agent.save(self.folder / "checkpoint.npz")
+        agent.save(self.folder / LAST)
 
 
 def _cell(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def _replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file in one step: an interruption leaves the old one or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
     temporary.replace(path)

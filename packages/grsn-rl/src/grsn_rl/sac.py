@@ -63,7 +63,11 @@ def squashed(head: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 class SAC(OffPolicy):
-    """See the module's text. Made by ``Agent.create(env, algo="sac")``; continuous actions alone."""
+    """See the module's text. Made by ``Agent.create(env, algo="sac")``; continuous actions alone.
+
+    env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
+    memory.
+    """
 
     name = "sac"
     Config = SACConfig

@@ -37,7 +37,11 @@ class SACDiscreteConfig(OffPolicyConfig):
 
 
 class SACDiscrete(OffPolicy):
-    """See the module's text. Made by ``Agent.create(env, algo="sac-discrete")``; discrete actions alone."""
+    """See the module's text. Made by ``Agent.create(env, algo="sac-discrete")``; discrete actions alone.
+
+    env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
+    memory.
+    """
 
     name = "sac-discrete"
     Config = SACDiscreteConfig

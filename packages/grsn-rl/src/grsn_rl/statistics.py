@@ -12,7 +12,7 @@ __all__ = ["bootstrap", "iqm"]
 
 
 def iqm(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
-    """Mean of the middle half along an axis; the quarters' borders count in part (Agarwal et al. 2021)."""
+    """Mean of the middle half of ``values`` along an axis; the quarters' borders count in part (Agarwal 2021)."""
     x = np.sort(np.asarray(values, np.float64), axis)
     n = x.shape[axis]
     # how much of each order statistic lies in the middle half

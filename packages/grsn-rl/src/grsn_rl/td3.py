@@ -44,7 +44,11 @@ class TD3Config(OffPolicyConfig):
 
 
 class TD3(OffPolicy):
-    """See the module's text. Made by ``Agent.create(env, algo="td3")``; continuous actions alone."""
+    """See the module's text. Made by ``Agent.create(env, algo="td3")``; continuous actions alone.
+
+    env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
+    memory.
+    """
 
     name = "td3"
     Config = TD3Config
