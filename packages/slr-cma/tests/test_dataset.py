@@ -266,6 +266,32 @@ def test_a_cache_folder_serves_every_choice_without_the_recordings(tree: Path, t
         DVSSLR(tree, "all", compat="official", **some)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("index.json", "{", "index.json is damaged"),
+        ("index.json", '{"schema": 1}', "damaged .KeyError"),
+        ("index.json", '{"schema": 2}', "has schema 2, this version reads 1"),
+        ("index.json", ('"labels": [', '"labels": [99, '), "2 keys for 3 labels"),
+        ("index.json", ('"labels": [0', '"labels": [99'), "labels outside 0..20"),
+        ("index.json", ('"n_bins": 5', '"n_bins": 4'), "its index says uint16, 5 axes, 2 x 4"),
+        ("events.npy", "", "is damaged"),
+        ("events.npy", np.zeros((2, 5, 2, 14, 15), np.float16), "holds float16"),
+        ("frames.npy", np.zeros((2, 5), np.uint8), r"holds uint8 \(2, 5\)"),
+    ],
+)
+def test_a_damaged_cache_is_one_clear_error(tree: Path, tmp_path: Path, name: str, content: Any, message: str) -> None:
+    some = {"users": ["user0"], "labels": ["at"], "lights": ["dimLED"]}
+    convert(tree, tmp_path / "cache", progress=False, **some, **SMALL)
+    path = tmp_path / "cache" / name
+    if isinstance(content, np.ndarray):
+        np.save(path, content)
+    else:
+        path.write_text(content if isinstance(content, str) else path.read_text().replace(*content))
+    with pytest.raises(ValueError, match=message):
+        CachedSigns(tmp_path / "cache")
+
+
 class _Hostile:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -343,9 +369,20 @@ def test_aedat4_is_read_bit_by_bit(tmp_path: Path) -> None:
     table.write_text("path,label\nx.aedat4,wave\n")
     with pytest.raises(ValueError, match="columns path, label; expected path, label and user"):
         convert(table, tmp_path / "other", progress=False)
-    (tmp_path / "cut.aedat4").write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="truncated"):
-        read_aedat4(tmp_path / "cut.aedat4")
+    table.write_text('path,label,user\n"' + "x" * 200_000)
+    with pytest.raises(ValueError, match="no table of comma-separated values"):
+        convert(table, tmp_path / "other", progress=False)
+    whole, broken = path.read_bytes(), tmp_path / "broken.aedat4"
+    for content, message in (
+        (whole[:200], "header of .* bytes is longer"),
+        (whole[:-1000], "a packet ends at byte"),
+        (b"AEDAT" + whole, "does not begin as one"),
+        (whole.replace(b"compression", b"compressio\xff"), "can't decode byte 0xff"),  # would end the process
+        (whole[:20] + b"\xff" * 8 + whole[28:], "truncated or no AEDAT4 file"),
+    ):
+        broken.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read_aedat4(broken)
 
 
 @pytest.mark.data

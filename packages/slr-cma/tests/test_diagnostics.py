@@ -111,6 +111,9 @@ def test_groups_on_both_sides_and_missing_groups_are_told() -> None:
     with pytest.warns(UserWarning, match="no groups given"):
         report = temporal_report(np.repeat(data, 2, 0), np.repeat(labels, 2), tiers=(0,))
     assert report.n_test == 150
+    known = np.flatnonzero(labels[:150] != 2)
+    with pytest.warns(UserWarning, match="class 2 has no training recording: 50 of 150 test samples cannot be right"):
+        temporal_report(data, labels, split=(known, np.arange(150, 300)), tiers=(0,))
 
 
 @pytest.mark.parametrize(

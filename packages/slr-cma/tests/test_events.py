@@ -135,6 +135,15 @@ def test_one_event_and_recordings_shorter_than_their_bins() -> None:
     assert bin_recording(short, Binning(n_bins=9, bin_by="time", crop=None, down=1))[0].sum() == 30
 
 
+def test_frames_with_one_time_stamp_make_an_empty_bin() -> None:
+    events = Events.from_arrays(np.arange(0, 100, 5), *np.zeros((2, 20), int), np.ones(20), size=SIZE)
+    recording = Recording(events, np.array([0, 10, 10, 30, 60]), np.zeros((5, *SIZE), np.uint8))
+    counts, _, mask, edges = bin_recording(recording, Binning(n_bins=4, crop=None, down=1, frames_per_bin=1))
+    assert counts.sum((1, 2, 3)).tolist() == [2, 0, 4, 6]
+    assert edges.tolist() == [0, 10, 10, 30, 60]
+    assert mask.all()
+
+
 def test_frames_that_are_newest_at_the_end_of_a_bin() -> None:
     times = np.array([0, 10, 10, 30])
     edges = np.array([-2, -1, 5, 10, 40])

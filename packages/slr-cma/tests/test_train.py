@@ -138,6 +138,11 @@ def test_models_survive_the_disk_and_refuse_other_bins(tmp_path: Path, signs: Pa
     assert described["classes"] == ["a"]
     with pytest.raises(ValueError, match="n_bins: 12 then, 24 now"):
         load_model(path, binning={"n_bins": 24})
+    beside = path.with_suffix(".json")
+    for text in ('{"schema": 1}', '{"schema": 1, "config": {"n_classes": 18, "size": 3}}'):
+        beside.write_text(text)
+        with pytest.raises(ValueError, match="does not fit its configuration"):
+            load_model(path)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="no model written by save_model"):
         load_model(path)

@@ -187,7 +187,8 @@ class CachedSigns(Dataset[Sample]):
         n = len(described["labels"])
         try:
             self._maps = {k: np.load(path / f"{k}.npy", mmap_mode="r") for k in KINDS}
-        except (OSError, ValueError, OverflowError) as error:
+        except Exception as error:
+            # numpy evaluates the header of a file: a damaged one can raise anything
             raise ValueError(f"{path} is damaged ({error}); remove it and convert again") from None
         for name, values in self._maps.items():
             dtype, axes = KINDS[name]

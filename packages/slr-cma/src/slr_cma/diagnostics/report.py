@@ -167,6 +167,10 @@ def temporal_report(
                 f"{len(shared)} group(s) stand in both train and test (such as {shared[0]}): accuracies are inflated; "
                 "split by group"
             )
+    unseen = np.setdiff1d(y[test], y[train])
+    if len(unseen):
+        wrong = int(np.isin(y[test], unseen).sum())
+        told.append(f"class {unseen[0]} has no training recording: {wrong} of {len(test)} test samples cannot be right")
     if len(test) < 100:
         told.append(f"{len(test)} test samples: intervals are wide, differences below about 0.1 mean little")
     for text in told:
