@@ -66,7 +66,7 @@ TRIES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
     "qmix": {
         "gru": (TEAM,),
         "grsn": (TEAM, TEAM | {".gain": 4}),
-        "lif": (TEAM, TEAM | {".gain": 4}),
+        "lif": (TEAM,),
         "none": (TEAM,),
     },
 }

@@ -221,3 +221,17 @@ def test_evaluation_changes_nothing() -> None:
     assert equal(before, agent.algorithm.get_state())
     with pytest.raises(ValueError, match="was trained on"):
         evaluate(agent, make("CartPole", 2))
+
+
+def test_another_readout_still_counts_spikes_and_pays_for_products() -> None:
+    agent = small(memory_options={"readout": "membrane", "gain": 8.0})
+    agent.learn(64, progress=False)
+    fired = agent.algorithm.fired
+    assert fired is not None
+    counts = fired * 64  # four environments, sixteen steps
+    assert counts.sum() > 0
+    assert torch.allclose(counts, counts.round(), atol=1e-4)
+    result = evaluate(agent, episodes=4)
+    assert 0 < result.firing_rate < 1
+    assert agent.algorithm.net.energy(result.firing_rate).parts["readout"] == (64.0, 0.0)
+    assert small().algorithm.net.energy(0.5).parts["readout"] == (0.0, 32.0)

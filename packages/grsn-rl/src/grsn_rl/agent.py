@@ -42,7 +42,7 @@ class Agent:
 
     def __init__(self, algorithm: Algorithm, config: dict[str, Any]) -> None:
         self.algorithm, self.config = algorithm, config
-        #: what the memory put out at the last ``predict``, [N, H]: spikes, for those who count them
+        #: spikes of the last ``predict``, [N, H]; of a memory without spikes, what it put out
         self.last_output: NDArray[np.float32] | None = None
 
     @classmethod
@@ -233,7 +233,7 @@ class Agent:
         out, memory = a.net.remember(seen[None], previous[None], memory, keep[None])
         heads = a.net.decide(out, seen[None])
         action = a.greedy(tuple(h[0] for h in heads), deterministic)
-        self.last_output = out[0].numpy()
+        self.last_output = a.spikes(out, memory).numpy()
         seen_next = one_hot(action, a.env.actions)
         return (action[0] if single else action), (memory.numpy(), seen_next.numpy())
 

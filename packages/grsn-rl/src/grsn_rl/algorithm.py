@@ -99,10 +99,15 @@ class Algorithm:
         """Forget the spikes counted so far."""
         self.fired, self._counted = None, 0
 
-    def count_spikes(self, out: Tensor) -> None:
-        """Add one step's spikes [1, N, H], as a mean over the environments."""
+    def spikes(self, out: Tensor, state: Tensor) -> Tensor:
+        """Spikes of one step [N, H] from what the memory put out [1, N, H] and its state; ``out`` where none are."""
+        memory = self.net.memory
+        return memory.spikes(out, state) if isinstance(memory, SpikingMemory) else out[0]
+
+    def count_spikes(self, out: Tensor, state: Tensor) -> None:
+        """Add one step's spikes, as a mean over the environments: out [1, N, H] and the state after it."""
         if isinstance(self.net.memory, SpikingMemory):
-            mean = out[0].mean(0)
+            mean = self.spikes(out, state).mean(0)
             self._counted += 1
             before = mean if self.fired is None else self.fired
             self.fired = before + (mean - before) / self._counted

@@ -156,7 +156,7 @@ class DRQN(Algorithm):
         env, before = self.env, self.memory_state
         seen = self.scaled()
         out, state = self.net.remember(seen[None], self.previous[None], before, self.keep[None])
-        self.count_spikes(out)
+        self.count_spikes(out, state)
         action = self._explore(self.net.decide(out, seen[None])[0][0].argmax(-1).numpy(), self.epsilon)
         step = env.step(action)
         check_obs(step.final_obs, env)

@@ -86,14 +86,16 @@ def agent_energy(
     head: int = 64,
     rate: float = 0.0,
     gate: str = "input",
+    readout: str = "spike",
 ) -> Energy:
     """One decision of the whole agent: encoder, memory, shortcut, the policy's head (a value head does not act).
 
     Args:
-        kind: of memory. gate: of a GRSN. rate: spikes per neuron and update, measured. obs, act, outputs, hidden,
-            layers, embed, shortcut, head: sizes as in :class:`grsn_rl.RecurrentNet`; outputs are the head's.
+        kind: of memory. gate, readout: of a GRSN; a readout of numbers is multiplied, not accumulated. rate: spikes per
+            neuron and update, measured. obs, act, outputs, hidden, layers, embed, shortcut, head: sizes as in
+            :class:`grsn_rl.RecurrentNet`; outputs are the head's.
     """
-    spiking = kind in ("grsn", "lif", "grsn-notap")
+    spiking = kind in ("grsn", "lif", "grsn-notap") and readout == "spike"
     dense = float(hidden * head)
     repeats = 4 if kind == "grsn-notap" else 1
     return Energy(

@@ -57,7 +57,7 @@ class TeamNet(nn.Module):
 
     def energy(self, rate: float) -> Energy:
         """One decision of one agent at this firing rate."""
-        spiking = self.kind in ("grsn", "lif", "grsn-notap")
+        spiking = getattr(self.memory, "readout", None) == "spike"
         repeats = 4 if self.kind == "grsn-notap" else 1
         last = float(self.hidden * self.act_size)
         return Energy(

@@ -132,4 +132,5 @@ class RecurrentNet(nn.Module):
             self.kind, obs=self.obs_size, act=self.act_size, outputs=self.outputs[0], hidden=self.hidden,
             embed=self.embed, layers=int(self.memory.num_layers), shortcut=self.shortcut_size,  # type: ignore[arg-type]
             head=self.head_size, rate=rate, gate=getattr(self.memory, "gate", "input"),
+            readout=getattr(self.memory, "readout", "spike"),
         )  # fmt: skip

@@ -178,7 +178,7 @@ class OffPolicy(Algorithm):
         env = self.env
         seen = self.scaled()
         out, state = self.net.remember(seen[None], self.previous[None], self.memory_state, self.keep[None])
-        self.count_spikes(out)
+        self.count_spikes(out, state)
         if self.steps < self.config.learning_starts:
             action = self.blind()
         else:

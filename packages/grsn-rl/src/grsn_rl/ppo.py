@@ -152,7 +152,7 @@ class PPO(Algorithm):
             obs, previous, keep = self.scaled(), self.previous, self.keep
             out, state = self.net.remember(obs[None], previous[None], self.memory_state, keep[None])
             head, value = self.net.decide(out, obs[None])
-            self.count_spikes(out)
+            self.count_spikes(out, state)
             action, logp = self._sample(head[0])
             for key, item in zip(rows, (obs, previous, keep, action, logp, value[0, :, 0]), strict=True):
                 rows[key].append(item)

@@ -191,7 +191,7 @@ class QMIX(Algorithm):
         env, obs, state, available = self.env, self.obs, self.env.state, self.env.available
         seen = torch.from_numpy(self.scale(obs)).view(-1, env.obs_size)
         out, memory_state = self.net.remember(seen[None], self.previous[None], self.memory_state, self.keep[None])
-        self.count_spikes(out)
+        self.count_spikes(out, memory_state)
         action = self.choose(self.net.values(out[0]), available, self.epsilon)
         step = env.step(action)
         if step.reward.shape != (env.num_envs,):
@@ -245,7 +245,7 @@ class QMIX(Algorithm):
         deterministic: bool,
         available: NDArray[Any] | None,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...], NDArray[Any]]:
-        """As ``Agent.predict``, for obs [N, K, O] or [K, O]; actions [N, K], the state, what the memories put out."""
+        """As ``Agent.predict``, for obs [N, K, O] or [K, O]; actions [N, K], the state, the mean spikes."""
         env = self.env
         obs = np.asarray(obs, np.float32)
         single = obs.ndim == 2
@@ -281,8 +281,8 @@ class QMIX(Algorithm):
         epsilon = 0.0 if deterministic else self.config.final_epsilon
         action = self.choose(self.net.values(out[0]), allowed, epsilon)
         after = one_hot(action.reshape(-1), env.actions)
-        mean = out[0].view(n, env.agents, -1).mean(1).numpy()
-        return (action[0] if single else action), (memory.numpy(), after.numpy()), mean
+        fired = self.spikes(out, memory).view(n, env.agents, -1).mean(1).numpy()
+        return (action[0] if single else action), (memory.numpy(), after.numpy()), fired
 
     # learning
 

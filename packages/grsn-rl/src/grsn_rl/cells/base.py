@@ -123,6 +123,13 @@ class SpikingMemory(nn.Module):
         """Leak of the membrane per step, in (0, 1), one per neuron: [H]."""
         return self._get("decay_logit", layer).sigmoid()
 
+    def spikes(self, out: Tensor, state: Tensor) -> Tensor:
+        """Spikes [B, H] of the last step, from what :meth:`forward` returned [T, B, H] and its state [L, B, S].
+
+        With substeps, their mean; with another readout than "spike", those of the last substep.
+        """
+        return out[-1] if self.readout == "spike" else state[-1, :, -self.hidden_size :]
+
     def init_state(self, batch: int | None) -> Tensor:
         """Zero state: [L, batch, S], or [L, S] for ``batch=None`` (unbatched input)."""
         like = self._get("decay_logit", 0)
