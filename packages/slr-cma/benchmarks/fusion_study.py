@@ -86,16 +86,20 @@ VARIANTS: dict[str, Variant] = {
     "balanced, frames": Variant({"fusion": "frames"}, "balanced"),
 }
 CORE = ("concat", "concat, wider", "self", "joint", "cross", "complementary", "gated")
-#: with whom a variant is compared
-RIVALS = dict.fromkeys(VARIANTS, ("concat", "self")) | {
-    name: ("balanced, concat", "balanced, self") for name in VARIANTS if name.startswith("balanced")
-} | {
+#: with whom a variant is compared: designs of the core and gates that are told with both, attempts with self
+RIVALS: dict[str, tuple[str, ...]] = dict.fromkeys(VARIANTS, ("self",)) | {
+    **dict.fromkeys(CORE, ("concat", "self")),
+    **dict.fromkeys(("oracle gate", "oracle gate, to zero", "told the faults"), ("concat", "self")),
     "joint, faults predicted": ("self", "self, faults predicted"),
     "cross, late dropout": ("self", "self, late dropout"),
+    "balanced, self": ("balanced, concat",),
+    "balanced, joint": ("balanced, self",),
+    "balanced, cross": ("balanced, self",),
     "self, twice as long": ("concat, twice as long",),
-    "self": ("concat",), "balanced, self": ("balanced, concat",),
-    "concat": (), "balanced, concat": (), "easy, concat": (),
-}  # fmt: skip
+    "self": ("concat",),
+    **dict.fromkeys(("concat", "concat, twice as long", "balanced, concat", "easy, concat"), ()),
+    **dict.fromkeys(("events", "frames", "balanced, events", "balanced, frames"), ()),
+}
 
 
 #: not part of the comparison: run last
