@@ -200,12 +200,15 @@ def battery(out: Results) -> None:
     data = digits()
     model = build_model("cnn", seed=0)
     RobustTrainer(model, TrainConfig(epochs=5)).fit(data)
-    start = time.process_time()
-    evaluate_robustness(model, data, 0.1, battery="standard", n=1000, masking=False)
-    seconds = time.process_time() - start
+    torch.set_num_threads(2)
+    before, start = time.process_time(), time.perf_counter()
+    report = evaluate_robustness(model, data, 0.1, battery="standard", n=1000, masking=False)
+    wall, busy = time.perf_counter() - start, time.process_time() - before
+    torch.set_num_threads(1)
     out.add(
-        name="standard battery, 1,000 digits, 3 layers", metric="CPU time of one thread", unit="s", ours=seconds,
-        target="< 60", met=seconds < 60, n=1, table="speed", note="eps 0.1, without transfer and verdict",
+        name="standard battery, 1,000 digits, 3 layers", metric="wall time on two cores", unit="s", ours=wall,
+        target="< 60", met=wall < 60, n=1, table="speed",
+        note=f"{len(report.names)} attacks at eps 0.1, without transfer and verdict; {busy:.0f} s of CPU time",
     )  # fmt: skip
 
 

@@ -7,29 +7,36 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from cells import COLUMNS, INNER, METHODS, Cell
+from cells import COLUMNS, INNER, METHODS, PLAIN, WHOLE, Cell
 
 from results import Results, load
 
 TOLD = ("rate", "overlap", "gradient")
 SHARES = [
-    ("weight decay", "no regulariser", "weight decay"),
+    ("weight decay", PLAIN, "weight decay"),
     ("input gradient", "weight decay", "weight decay + input gradient"),
-    ("rate floor", "weight decay + input gradient", "preset (with rate floor)"),
-    ("mean SG", "preset (with rate floor)", "preset + mean SG"),
-    ("MPD-SGR, eta 1", "preset (with rate floor)", "preset + MPD-SGR 1"),
-    ("weight decay, given the rest", "preset without weight decay", "preset (with rate floor)"),
-    ("the whole preset", "no regulariser", "preset (with rate floor)"),
+    ("rate floor", "weight decay + input gradient", WHOLE),
+    ("mean SG", WHOLE, "preset + mean SG"),
+    ("MPD-SGR, eta 1", WHOLE, "preset + MPD-SGR 1"),
+    ("weight decay, given the rest", "preset without weight decay", WHOLE),
+    ("the whole preset", PLAIN, WHOLE),
 ]
 
 
 class Done:
-    """Values of finished cells by key and seed."""
+    """Values of finished cells by key and seed; "worst" is against the core battery, "strong" against both."""
 
     def __init__(self, out: Results) -> None:
         self.by_key: dict[str, dict[int, dict[str, float]]] = {}
         for entry in load(out.path).get("cells", []) if out.path.is_file() else []:
-            self.by_key.setdefault(entry["cell"], {})[entry["seed"]] = entry["values"]
+            values = dict(entry["values"])
+            if "worst core" in values:
+                values["strong"], values["worst"] = values["worst"], values.pop("worst core")
+            self.by_key.setdefault(entry["cell"], {})[entry["seed"]] = values
+        for title in METHODS.values():
+            # the same networks: their cells of the first seeds stand in the core table
+            for seed, values in self.by_key.get(f"core: digits, {title}, eta 0", {}).items():
+                self.by_key.setdefault(f"remedies: {title}, {PLAIN}", {}).setdefault(seed, values)
 
     def seeds(self, *keys: str) -> list[int]:
         """Seeds that all of these have."""
@@ -93,12 +100,14 @@ def write(out: Results, cells: Sequence[Cell]) -> None:
 
 def _network(out: Results, done: Done, key: str, cell: Cell) -> None:
     """A row per column of one network: accuracies in per cent, the worst case, what happens inside."""
-    for column in (*COLUMNS, *INNER):
+    names = {"worst": "worst case", "strong": "strong worst case"}
+    for column in (*COLUMNS, "strong", *INNER):
         values = done.values(key, column)
-        out.add(
-            name=cell.name, metric="worst case" if column == "worst" else column, ours=statistics.mean(values),
-            n=len(values), spread=spread(values), table=cell.table,
-        )  # fmt: skip
+        if values:
+            out.add(
+                name=cell.name, metric=names.get(column, column), ours=statistics.mean(values), n=len(values),
+                spread=spread(values), table=cell.table,
+            )  # fmt: skip
 
 
 def _gain(out: Results, done: Done, name: str, before: str, after: str, table: str) -> None:
@@ -124,7 +133,7 @@ def _shares(out: Results, done: Done) -> None:
             keys = [f"remedies: {title}, {name}" for name in (before, after)]
             _gain(out, done, f"{title}: {part}", *keys, "shares")
     for place in ("mnist", "cifar10", *(f"5 conv, {title}" for title in METHODS.values())):
-        keys = [f"remedies: {place}, {name}" for name in ("no regulariser", "preset (with rate floor)")]
+        keys = [f"remedies: {place}, {name}" for name in (PLAIN, WHOLE)]
         _gain(out, done, f"{place}: the whole preset", *keys, "shares")
 
 
@@ -155,12 +164,10 @@ def _mechanism(out: Results, done: Done, groups: dict[str, list[Cell]]) -> None:
         rows: list[dict[str, float]] = []
         for key, group in groups.items():
             cell = group[0]
-            # the plain network stands in the core table already
-            again = cell.table == "remedies" and cell.name.endswith("no regulariser") and not cell.model
             if cell.data == "digits" and cell.method == method and cell.table in ("core", "remedies", "alone"):
-                found = [] if again else [done.by_key[key][seed] for seed in done.seeds(key)]
-                # against one and the same battery
-                rows += [{**row, "worst": row.get("worst core", row["worst"])} for row in found]
+                # the plain network stands in two tables
+                seen = done.seeds(f"core: digits, {title}, eta 0") if key == f"remedies: {title}, {PLAIN}" else []
+                rows += [done.by_key[key][seed] for seed in done.seeds(key) if seed not in seen]
         rows = [row for row in rows if row["clean"] >= 95]
         if len(rows) < 8:
             continue

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spk_neurons import Sigmoid, Triangle
+from spk_neurons import LIF, Sigmoid, Triangle
 from spk_regularize import (
     APGD,
     ASSG,
@@ -34,7 +34,7 @@ from spk_regularize import (
     build_model,
     synthetic_margin,
 )
-from spk_regularize.attacks import GRADIENTS, AttackGradient, make_gradient
+from spk_regularize.attacks import GRADIENTS, AttackGradient, make_gradient, swap_surrogate
 from spk_regularize.attacks.losses import dlr, margin
 
 GRADIENT_ATTACKS: dict[str, Callable[..., Attack]] = {
@@ -173,6 +173,32 @@ def test_assg_by_hand(trained: SpikingClassifier) -> None:
     assert grad.derivative(layer, 0, x).item() == pytest.approx(expected, rel=1e-6)
     grad.frozen = True
     assert grad.derivative(layer, 0, x).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft", "none"])
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("grad", ["assg", "pdsg"])
+def test_written_out_adjoint_equals_the_reference_loop(
+    reset: Any, detach: bool, grad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    neurons = [LIF(decay=0.7, gain=0.8, reset=reset, v_reset=0.1, detach_reset=detach) for _ in range(2)]
+    net = torch.nn.Sequential(neurons[0], torch.nn.Linear(6, 6), neurons[1])
+    x = torch.randn(5, 4, 6) + 1
+
+    def gradients() -> Tensor:
+        with swap_surrogate(net, grad) as gradient:
+            rows = []
+            for k in range(3):
+                gradient.begin(net, x)
+                inner = (x + 0.1 * k).requires_grad_()
+                rows.append(torch.autograd.grad(net(inner).square().sum(), inner)[0])
+        return torch.stack(rows)
+
+    quick = gradients()
+    monkeypatch.setattr("spk_regularize.attacks.gradients.plain_numbers", lambda module: None)
+    assert quick.abs().max() > 0
+    torch.testing.assert_close(quick, gradients())
 
 
 def test_family_equals_training_with_that_surrogate(trained: SpikingClassifier, few: ImageSet) -> None:

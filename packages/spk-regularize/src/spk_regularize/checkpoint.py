@@ -18,7 +18,7 @@ SCHEMA = 1
 
 
 def save_model(model: SpikingClassifier, path: str | Path) -> Path:
-    """Write weights and ``model.config`` to an .npz, in one step.
+    """Write weights and ``model.config`` to the .npz at ``path``, in one step.
 
     Raises: ValueError: the model was not made by :func:`build_model`, so nothing says how to build it again.
     """
@@ -38,6 +38,7 @@ def save_model(model: SpikingClassifier, path: str | Path) -> Path:
 def load_model(path: str | Path) -> SpikingClassifier:
     """Read what :func:`save_model` wrote, or the run folder of a training (its ``model.npz``).
 
+    Args: path: of the file or folder.
     Returns: the classifier in evaluation mode.
     Raises: FileNotFoundError; ValueError: not such a file.
     """

@@ -170,6 +170,10 @@ class MembraneMonitor:
         assert self._stack is not None
         self._stack.close()
         self._stack = None
+        for calls in [] if self._recording is None else self._recording.calls.values():
+            for call in calls:
+                # the neurons' last potentials: nobody reads them, and they would live through the backward pass
+                call.state = None
 
     def clear(self) -> None:
         """Forget earlier calls: at the start of every training step, if one monitor lives longer than one step."""

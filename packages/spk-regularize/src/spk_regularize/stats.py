@@ -150,9 +150,9 @@ def _sums(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of [T, B, C, space] as [T, 1, C, 1], from sums over space: torch's var_mean over two axes costs
     as much as seventy passes. The sums are joined in double precision, where their difference loses nothing more."""
     n = x.shape[1] * x.shape[3]
-    mean = x.sum(3).double().sum(1) / n
-    square = torch.linalg.vector_norm(x, dim=3).double().square().sum(1) / n
-    var = (square - mean.square()).clamp_min(0)
+    mean = x.sum(3).sum(1, dtype=torch.float64) / n
+    norm = torch.linalg.vector_norm(torch.linalg.vector_norm(x, dim=3), dim=1, dtype=torch.float64)
+    var = (norm.square() / n - mean.square()).clamp_min(0)
     return mean.to(x.dtype)[:, None, :, None], var.to(x.dtype)[:, None, :, None]
 
 

@@ -37,6 +37,7 @@ class TrainConfig:
     images; "rat": "at" with Parseval steps. eps, attack_steps, alpha: of the PGD inside (alpha None: eps / steps).
     regularizer: text as for :func:`from_text`. clip: of the gradient's norm, None: none. ramp: penalties grow over this
     share of the training (None: each regulariser's own schedule). optimizer: "sgd" (momentum, cosine) or "adam".
+    epochs, batch_size, lr, momentum, weight_decay: as usual. flip, crop: augmentation, crop in pixels. seed: of all.
     """
 
     method: Method = "clean"
@@ -95,7 +96,10 @@ class TrainResult:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, data: ImageSet, *, batch_size: int = 512, seed: int = 0) -> float:
-    """Share of images that the model names right, in evaluation mode."""
+    """Share of images of ``data`` that the model names right, in evaluation mode.
+
+    batch_size: images at once. seed: of the encoder.
+    """
     right = 0
     with prepared(model, seed):
         for rows in batches(len(data), batch_size):
@@ -328,7 +332,8 @@ def select_on_validation(
 ) -> tuple[TrainConfig, list[dict[str, Any]]]:
     """Train each configuration and choose by validation images; the test set has no part in it.
 
-    Args: make_model: a fresh model. configs: candidates. eps: size of the attack. score: (model, images, eps) to a
+    Args: make_model: a fresh model. configs: candidates. train, validation: images to train and to choose on. eps:
+    size of the attack. score: (model, images, eps) to a
     number, larger is better; None: accuracy under PGD-10, the lower of native and adaptive gradient. least_clean: a
     candidate must keep this clean accuracy.
     Returns: the best configuration, and a row per candidate with ``clean`` and ``score``.

@@ -54,7 +54,7 @@ class Hooked(Adapter):
 
 @dataclass(frozen=True)
 class SpikingLayer:
-    """One spiking layer of a model."""
+    """One spiking layer of a model: its ``name`` there, the ``module``, and the ``adapter`` that reads it."""
 
     name: str
     module: nn.Module

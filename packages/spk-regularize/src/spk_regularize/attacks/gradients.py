@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spk_neurons import ATan, Sigmoid, Surrogate, Triangle
 from spk_regularize.adapters.base import Hooked, SpikingLayer, find_layers
 from spk_regularize.adapters.native import Native
+from spk_regularize.attacks.unrolled import Unrolled, plain_numbers, potentials
 from spk_regularize.monitor import MembraneMonitor
 
 __all__ = ["ASSG", "BPTR", "PDSG", "RGA", "AttackGradient", "Family", "Wide", "make_gradient", "swap_surrogate"]
@@ -103,8 +104,35 @@ class AttackGradient:
             with layer.adapter.fire(layer.module, hook):
                 yield
             return
-        with _attributes(layer.module, surrogate=_Proxy(self, layer), backend="reference"):
+        module = layer.module
+        own = {"surrogate": module.surrogate, "backend": module.backend}
+        native = module.forward
+
+        def forward(x: Tensor, *args: Any, **options: Any) -> Any:
+            known = plain_numbers(module)
+            if args or options or known is None or not torch.is_grad_enabled():
+                return native(x, *args, **options)
+            with torch.no_grad(), _attributes(module, **own):
+                seen = potentials(module, native, x)
+            if seen is None:
+                return native(x)
+            s, h = seen
+            phi = torch.stack([self._call(layer, u) for u in h - module.threshold])
+            return Unrolled.apply(x, s, h, phi, module, known)  # type: ignore[no-untyped-call]
+
+        # neurons that are called otherwise, or have parameters of their own, take the reference's loop
+        with _attributes(module, surrogate=_Proxy(self, layer), backend="reference"), _own_forward(module, forward):
             yield
+
+
+@contextmanager
+def _own_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Inside, calls of the module go here."""
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
 
 
 @contextmanager
@@ -207,13 +235,16 @@ class ASSG(AttackGradient):
     def derivative(self, layer: SpikingLayer, slot: int, x: Tensor) -> Tensor:
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         size = x.abs()
-        m, d = self._gathered.get((layer.name, slot), (torch.ones_like(size), torch.zeros_like(size)))
+        key = layer.name, slot
+        if key not in self._gathered:
+            self._gathered[key] = torch.ones_like(size), torch.zeros_like(size)
+        m, d = self._gathered[key]
         if not self.frozen:
-            m = self.b * m + (1 - self.b) * size
-            d = self.b * d + (1 - self.b) * (size - m).abs()
-            self._gathered[layer.name, slot] = m, d
-        slope = self.a / (m + self.r * d + 1e-4)
-        return (slope / 2) / (1 + (math.pi / 2 * slope * x).square())
+            m.mul_(self.b).add_(size, alpha=1 - self.b)
+            d.mul_(self.b).add_(size.sub_(m).abs_(), alpha=1 - self.b)
+        slope = torch.add(m, d, alpha=self.r).add_(1e-4).reciprocal_().mul_(self.a)
+        z = torch.mul(slope, x).mul_(math.pi / 2)
+        return slope.div_(2).div_(z.square_().add_(1))
 
 
 class PDSG(AttackGradient):
@@ -290,11 +321,8 @@ class BPTR(AttackGradient):
                 spikes = native(x)
             return _RateUnit.apply(x, spikes, self.slope(layer, x.detach(), spikes))  # type: ignore[no-untyped-call]
 
-        module.__dict__["forward"] = forward
-        try:
+        with _own_forward(module, forward):
             yield
-        finally:
-            del module.__dict__["forward"]
 
 
 class RGA(BPTR):

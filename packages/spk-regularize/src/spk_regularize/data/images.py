@@ -76,7 +76,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Split:
-    """Training, validation (for every choice) and test (looked at once)."""
+    """train, validation (for every choice) and test (looked at once)."""
 
     train: ImageSet
     validation: ImageSet

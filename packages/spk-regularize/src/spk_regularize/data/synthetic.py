@@ -47,7 +47,7 @@ def synthetic_margin(
 
     Args:
         margin, spread: distances are uniform in [margin, margin + spread]. noise: deviation of the pixels within the
-            plane. margin + spread + 2 noise must stay below 1/2, so that no pixel leaves [0, 1].
+            plane. margin + spread + 2 noise must stay below 1/2, so that no pixel leaves [0, 1]. seed: of the draws.
     Returns:
         :class:`Synthetic`. Any eps below ``margin`` can be defended completely.
     Raises:

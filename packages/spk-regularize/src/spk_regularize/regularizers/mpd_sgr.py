@@ -151,7 +151,8 @@ class ExpectedSG(MPDSGR):
 class MeanSG(Regularizer):
     """Mean triangular surrogate derivative of the very potentials: mean max(0, gamma - |x|) / gamma^2.
 
-    Sign-aware: units above the threshold are pushed up, not silenced. Args: eta, gamma as :class:`MPDSGR`. Our own.
+    Sign-aware: units above the threshold are pushed up, not silenced. Args: eta, gamma, warmup as :class:`MPDSGR`. Our
+    own.
     """
 
     needs = ("potentials",)

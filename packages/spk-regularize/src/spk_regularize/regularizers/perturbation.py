@@ -25,6 +25,7 @@ class MPPD(Regularizer):
 
     I is the layer's input current. Args: weight. norm: "l2" (MPPD) or "l1" (its total-variation successor). size: x' is
     ``x_perturbed`` of the context if given, else x + size * random signs, clamped to [0, 1]. layer: name; None: last.
+    generator: of the signs; None: torch's.
     Source: arXiv 2405.20694 and its successor, as reported second-hand. One more forward pass; spk-neurons only.
     """
 

@@ -96,7 +96,7 @@ def evaluate_robustness(
         sources: independently trained models for the transfer attack. n: images, drawn at random; None: all.
         eot: draws per gradient; None: 1, or 10 for a stochastic model. masking: also give the verdict, at the largest
             eps, on at most 200 images. seed: of everything random. folder: finished cells are kept there, and an
-            interrupted evaluation goes on from them to the same report. progress: a bar.
+            interrupted evaluation goes on from them to the same report. batch_size: images at once. progress: a bar.
     Returns:
         :class:`RobustnessReport`. Its worst case counts; a single attack's accuracy is an upper bound that flatters.
     Raises:

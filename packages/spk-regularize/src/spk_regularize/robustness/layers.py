@@ -36,7 +36,11 @@ class LayerSummary:
 
 @torch.no_grad()
 def summarise_layers(model: nn.Module, x: Tensor, *, seed: int = 0, limit: int = 256) -> list[LayerSummary]:
-    """Statistics of every layer on at most ``limit`` images, in evaluation mode."""
+    """Statistics of every spiking layer of a model, in evaluation mode.
+
+    Args:
+        model, x: the classifier and images in [0, 1], of which ``limit`` at most are used. seed: of the encoder.
+    """
     with prepared(model, seed), torch.no_grad(), MembraneMonitor(model, ("potentials", "spikes")) as monitor:
         model(x[:limit])
     rows = []

@@ -40,7 +40,7 @@ class MaskingItem:
 
 @dataclass(frozen=True)
 class MaskingVerdict:
-    """All checks. ``suspected`` is true where any was triggered; ``reasons`` says why."""
+    """All checks (``items``) at one ``eps`` on ``n`` images; ``suspected`` if any was triggered; ``reasons``."""
 
     eps: float
     n: int
@@ -112,7 +112,9 @@ def masking_verdict(
     Args:
         model, x, y: the classifier, images in [0, 1], labels; wrongly named images are left out. eps: the size at which
             the robustness is claimed. sources: independently trained models for check 2. steps: of the PGD that is
-            compared; check 6 takes up to ``long``. queries: of Square. eot: draws per gradient.
+            compared; check 6 takes up to ``long``. queries: of Square. eot: draws per gradient. seed: of everything
+            random.
+            batch_size: images at once.
     Returns:
         :class:`MaskingVerdict`. No suspicion is no proof: it says that these checks found nothing.
     Raises:
