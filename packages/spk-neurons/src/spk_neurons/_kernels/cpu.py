@@ -65,6 +65,8 @@ def block_width(steps: int, itemsize: int, n: int) -> int:
 
 def _state(v0: Tensor | float, like: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
     """A first state as kernels take it: the array, or an empty one and the number that stands for it."""
+    if isinstance(v0, Tensor) and v0.numel() > 1 and not any(v0.stride()):
+        v0 = float(v0.detach().flatten()[0])
     if isinstance(v0, Tensor):
         return _np(v0.contiguous()).reshape(-1), 0.0
     return like[0, :0], v0

@@ -111,7 +111,8 @@ def first_tensor(state: Any, x: Tensor, start: Number) -> Tensor:
     v = first_v(state, x, start)
     if isinstance(v, Tensor):
         return v.to(compute_dtype(x.dtype)).expand(x.shape[1:])
-    return torch.full(x.shape[1:], v, dtype=compute_dtype(x.dtype), device=x.device)
+    # one number seen as many: a graph that keeps it keeps no memory
+    return torch.full((), v, dtype=compute_dtype(x.dtype), device=x.device).expand(x.shape[1:])
 
 
 def level_of(
