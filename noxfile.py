@@ -358,6 +358,7 @@ def kills(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Loaders of foreign files against broken ones, a minute each under a fixed seed; ``-- --seconds 5`` for a look."""
     session.install(*TREE.group("test"), *editable(list(TREE.packages)))
+    install_oracles(session, list(TREE.packages))  # some write what ours only read
     session.run("python", "tools/fuzz.py", *session.posargs)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fuzz
+import fuzz_files
 
 
 def sound(folder: Path) -> Path:
@@ -40,7 +41,7 @@ def hangs(path: Path) -> None:
 
 
 def run(load: Callable[[Path], object], seconds: float = 0.5) -> tuple[int, int, list[str]]:
-    return fuzz.fuzz(fuzz.Loader("light", "text", sound, load), seconds)
+    return fuzz.fuzz(fuzz_files.Loader("light", "text", sound, load), seconds)
 
 
 def test_clean_errors_are_no_fault() -> None:
