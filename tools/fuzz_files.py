@@ -156,8 +156,8 @@ def _read_signs(kind: str) -> Callable[[Path], object]:
         from slr_cma.data import Binning, bin_recording, read_recording, scan
 
         files = scan(path.parent)[0][0]
-        key = {"event": "events", "frame": "frames"}[kind]
-        recording = read_recording(dataclasses.replace(files, **{key: path}), size=(24, 32))
+        broken: dict[str, Any] = {f"{kind}s": path}
+        recording = read_recording(dataclasses.replace(files, **broken), size=(24, 32))
         return bin_recording(recording, Binning(n_bins=2, crop=None, down=4, frames_per_bin=1))
 
     return load
