@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from baco import BACO
 from baco._solver.merge import merge_clusters
+from baco.datasets import make_coclusters
 
 RNG = np.random.default_rng(7)
 X = sp.random(120, 90, 0.06, "csr", random_state=RNG, data_rvs=np.ones)
@@ -89,6 +90,23 @@ def test_components_merge_when_the_budget_asks_for_it(rows):
     assert codebook.n_rows == rows
 
 
+def test_no_landslide_at_a_tight_budget():
+    """Sweeps alone get there with one group of 70 % of the users; merged from a larger gamma, none is large."""
+    graph = make_coclusters(2000, 1000, 60, mean_degree=10, mu=0.3, random_state=0).graph
+    model = BACO(ratio=0.2).fit(graph)
+    assert model.codebook_.n_rows == 600
+    assert np.bincount(model.row_labels_).max() < 0.05 * graph.n_users
+    assert model.gamma_ == max(trial["gamma"] for trial in model.search_path_)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("weights", ["paper", ("degree", "uniform")])
+def test_no_landslide_on_a_sparse_log(weights, real_graph):
+    graph = real_graph("beauty")
+    model = BACO(ratio=0.1, weights=weights).fit(graph)
+    assert np.bincount(model.row_labels_).max() < 0.15 * graph.n_users
+
+
 @pytest.mark.parametrize("rows", [2, 3, 4, 5, 9])
 def test_tight_budgets_with_isolated_ids(rows):
     matrix = sp.block_diag([sp.csr_matrix(np.ones((3, 2)))] * 4).tolil()
@@ -110,7 +128,9 @@ def test_merging_equals_the_greedy_order():
         users, items = np.arange(14), 14 + np.arange(11)
         mass = (np.asarray(dense.sum(1)), np.asarray(dense.sum(0)))
         budget = int(rng.integers(4, 20))
-        got = merge_clusters(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, users, items, *mass, budget)
+        *got, _ = merge_clusters(
+            matrix.indptr.astype(np.int64), matrix.indices, matrix.data, users, items, *mass, budget
+        )
         expected = greedy(dense, budget)
         connected = np.concatenate([dense.any(1), dense.any(0)])
         labels = np.concatenate(got)[connected]

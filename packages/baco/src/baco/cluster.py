@@ -49,7 +49,8 @@ class BACO:
             started with its founder's mass, single precision, a row per isolated id. Needs ``gamma``.
         tol: stop once at most this share of the nodes moved in a sweep.
         coarsen: with a budget, use all of it: stop within the sweep that would cross it, take more sweeps where
-            ``max_sweeps`` do not get there, and merge clusters where sweeps stall.
+            ``max_sweeps`` do not get there, and merge clusters where sweeps stall, or would get there only by letting
+            one cluster swallow the others.
         embedding_dim: width of a row, for ``megabytes``.
         n_jobs: threads; None uses every core. The result does not depend on it.
         random_state: seed of the "permutation" order and of ``compat``.
@@ -61,7 +62,7 @@ class BACO:
             Isolated users share one label, isolated items another.
         secondary_: int64 (n_users,), second co-cluster of each user, -1 for none.
         n_user_rows_, n_item_rows_: rows of the two codebooks.
-        gamma_: resolution used; objective_: F of the result.
+        gamma_: resolution of the sweeps; objective_: F of the result.
         history_: one dict per sweep of the accepted run: sweep, moves, rows_u, rows_i (labels held; isolated ids
             hold one each here), inside (edge weight inside clusters), F, gamma.
         search_path_: one dict per trial of a budget search: gamma, rows, F.

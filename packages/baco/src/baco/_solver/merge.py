@@ -10,6 +10,7 @@ tree at a level gives exactly what the one-pair-at-a-time greedy order gives (ou
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,11 +54,12 @@ def merge_clusters(
     user_mass: Array,
     item_mass: Array,
     budget: int,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, float]:
     """New labels whose connected nodes hold exactly ``budget`` rows, or fewer if they did before.
 
     Linked clusters merge first; once every component is one cluster, the lightest clusters merge. The last merger
-    joins one side only where joining both would save a row too many.
+    joins one side only where joining both would save a row too many. Also returns the level of the last merger:
+    infinity where there was none, 0 where it had no link.
     """
     n_labels = int(max(user_labels.max(), item_labels.max())) + 1
     connected_users = np.diff(pointer) > 0
@@ -77,14 +79,14 @@ def merge_clusters(
         np.bincount(of_users, minlength=names.size) > 0,
         np.bincount(of_items, minlength=names.size) > 0,
     )
-    merges = _greedy_tree(_links(pointer, neighbours, weights, users, items, names.size), start, budget)
-    merges += _lightest_first(start, merges, budget)
-    user_root, item_root = _cut(start, merges, budget)
+    linked = _greedy_tree(_links(pointer, neighbours, weights, users, items, names.size), start, budget)
+    merges = linked.followed_by(_lightest_first(start, linked, budget))
+    user_root, item_root, level = _cut(start, merges, budget)
     # a cluster is known by the smallest label that went into it
     new_users, new_items = user_labels.copy(), item_labels.copy()
     new_users[connected_users] = names[user_root[of_users]]
     new_items[connected_items] = names[item_root[of_items]]
-    return new_users, new_items
+    return new_users, new_items, level
 
 
 def _links(
@@ -109,72 +111,89 @@ def _links(
     return (total + total.T).tocsr()
 
 
-Merge = tuple[int, int, float]
+@dataclass(frozen=True)
+class _Merges:
+    """Mergers by falling level: the cluster that was kept, the one that it absorbed, and the level.
 
-
-def _greedy_tree(links: scipy.sparse.csr_matrix, start: _Clusters, budget: int) -> list[Merge]:
-    """Mergers (kept, absorbed, level) by falling level, enough of them to meet the budget where links allow.
-
-    A cluster is named by the smallest of its first clusters.
+    A cluster is named by the smallest of its first clusters, and is absorbed once at most: which mergers there are
+    says what becomes of each cluster, not their order.
     """
+
+    kept: Array
+    absorbed: Array
+    level: Array
+
+    def followed_by(self, other: _Merges) -> _Merges:
+        return _Merges(
+            np.concatenate([self.kept, other.kept]),
+            np.concatenate([self.absorbed, other.absorbed]),
+            np.concatenate([self.level, other.level]),
+        )
+
+    def those(self, some: Any) -> _Merges:
+        return _Merges(self.kept[some], self.absorbed[some], self.level[some])
+
+    def roots(self, n: int) -> Array:
+        """Name of the cluster that each first cluster ends in."""
+        root = np.arange(n)
+        root[self.absorbed] = self.kept
+        while True:  # follow the chains; each pass halves their length
+            onward = root[root]
+            if np.array_equal(onward, root):
+                return root
+            root = onward
+
+    def rows_after(self, start: _Clusters) -> int:
+        n = start.user_volume.size
+        return start.grouped(self.roots(n), n).rows
+
+
+_NO_MERGES = _Merges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
+def _greedy_tree(links: scipy.sparse.csr_matrix, start: _Clusters, budget: int) -> _Merges:
+    """Mergers of linked clusters, enough of them to meet the budget where links allow."""
     import scipy.sparse as sp
 
     clusters, names = start, np.arange(start.user_volume.size)
-    merges: list[Merge] = []
+    merges = _NO_MERGES
     while True:
         partner, level = _kernels.best_partners(
             links.indptr, links.indices, links.data, clusters.user_volume, clusters.item_volume
         )
         best_left = float(level.max(initial=0.0))
         # mergers that later rounds may still find come after all those above the best level left
-        if best_left == 0.0 or _rows_after([m for m in merges if m[2] >= best_left], start) <= budget:
+        if best_left == 0.0 or merges.those(merges.level >= best_left).rows_after(start) <= budget:
             break
         first = np.flatnonzero(partner >= 0)
         first = first[(partner[partner[first]] == first) & (first < partner[first])]
         second = partner[first]
-        merges += zip(names[first].tolist(), names[second].tolist(), level[first].tolist(), strict=True)
+        merges = merges.followed_by(_Merges(names[first], names[second], level[first]))
         group = np.arange(names.size)
         group[second] = first
         kept, group = np.unique(group, return_inverse=True)
         names = names[kept]
         clusters = clusters.grouped(group, kept.size)
-        gather = sp.csr_matrix((np.ones(group.size), (np.arange(group.size), group)), shape=(group.size, kept.size))
-        links = (gather.T @ links @ gather).tocsr()
-        links.setdiag(0)
-        links.eliminate_zeros()
-    merges.sort(key=lambda merge: -merge[2])
-    return merges
+        ones, first_clusters = np.ones(group.size), np.arange(group.size)
+        gather = sp.csr_matrix((ones, (group, first_clusters)), shape=(kept.size, group.size))
+        # what lies inside a cluster stays on the diagonal, which nobody looks at
+        links = gather @ links @ sp.csr_matrix((ones, group, np.arange(group.size + 1)), shape=gather.shape[::-1])
+    return merges.those(np.argsort(-merges.level, kind="stable"))
 
 
-def _rows_after(merges: list[Merge], start: _Clusters) -> int:
-    return start.grouped(_roots(merges, start.user_volume.size), start.user_volume.size).rows
-
-
-def _roots(merges: list[Merge], n: int) -> Array:
-    """Name of the cluster that each first cluster ends in."""
-    root = np.arange(n)
-    for kept, absorbed, _ in merges:
-        root[absorbed] = kept
-    while True:  # follow the chains; each pass halves their length
-        onward = root[root]
-        if np.array_equal(onward, root):
-            return root
-        root = onward
-
-
-def _lightest_first(start: _Clusters, merges: list[Merge], budget: int) -> list[Merge]:
+def _lightest_first(start: _Clusters, merges: _Merges, budget: int) -> _Merges:
     """Mergers of clusters without a link between them, the lightest two at a time."""
     n = start.user_volume.size
-    root = _roots(merges, n)
+    root = merges.roots(n)
     clusters = start.grouped(root, n)
     rows = clusters.rows
     if rows <= budget:
-        return []
+        return _NO_MERGES
     alive = np.unique(root)
     share = clusters.user_volume / clusters.user_volume.sum() + clusters.item_volume / clusters.item_volume.sum()
     heap = [(float(share[one]), int(one)) for one in alive]
     heapq.heapify(heap)
-    more: list[Merge] = []
+    pairs = []
     while rows > budget and len(heap) > 1:
         a_share, a = heapq.heappop(heap)
         b_share, b = heapq.heappop(heap)
@@ -183,26 +202,30 @@ def _lightest_first(start: _Clusters, merges: list[Merge], budget: int) -> list[
         rows -= int(clusters.has_items[a] and clusters.has_items[b])
         clusters.has_users[kept] |= clusters.has_users[absorbed]
         clusters.has_items[kept] |= clusters.has_items[absorbed]
-        more.append((kept, absorbed, 0.0))
+        pairs.append((kept, absorbed))
         heapq.heappush(heap, (a_share + b_share, kept))
-    return more
+    kept_ones, absorbed_ones = np.array(pairs, np.int64).reshape(-1, 2).T
+    return _Merges(kept_ones, absorbed_ones, np.zeros(len(pairs)))
 
 
-def _cut(start: _Clusters, merges: list[Merge], budget: int) -> tuple[Array, Array]:
-    """Roots of users and of items after just enough mergers."""
+def _cut(start: _Clusters, merges: _Merges, budget: int) -> tuple[Array, Array, float]:
+    """Roots of users and of items after just enough mergers, and the level of the last of them."""
     n = start.user_volume.size
-    has_users, has_items = start.has_users.copy(), start.has_items.copy()
+    has_users, has_items = start.has_users.tolist(), start.has_items.tolist()
     rows = start.rows
     done = 0
-    for kept, absorbed, _ in merges:
+    for kept, absorbed in zip(merges.kept.tolist(), merges.absorbed.tolist(), strict=True):
         if rows <= budget:
             break
-        rows -= int(has_users[kept] and has_users[absorbed]) + int(has_items[kept] and has_items[absorbed])
+        rows -= (has_users[kept] and has_users[absorbed]) + (has_items[kept] and has_items[absorbed])
         has_users[kept] |= has_users[absorbed]
         has_items[kept] |= has_items[absorbed]
         done += 1
-    root = _roots(merges[:done], n)
-    if rows == budget or done == 0:
-        return root, root
+    root = merges.those(slice(done)).roots(n)
+    if done == 0:
+        return root, root, float("inf")
+    level = float(merges.level[done - 1])
+    if rows == budget:
+        return root, root, level
     # the last merger saved two rows where one was asked for: join the items, leave the users apart
-    return _roots(merges[: done - 1], n), root
+    return merges.those(slice(done - 1)).roots(n), root, level

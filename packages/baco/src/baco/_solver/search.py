@@ -24,6 +24,9 @@ POLISH_SWEEPS = 2
 FLOOR = 1e-3
 #: A trial that stops this close above the budget is taken too: merging the last few clusters costs next to nothing.
 NEAR = 1.05
+#: Trials this far apart in gamma, one that met the budget and one that missed it, show that moving single nodes gets
+#: there in a landslide at best, one cluster that swallows the rest. Merging what the larger gamma left is tried then.
+GAP = 3.0
 #: Sweeps before a trial is judged: on sparse graphs rows fall slowly for three sweeps, then fast.
 _LEAST_SWEEPS = 4
 
@@ -67,6 +70,7 @@ def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, 
     A smaller gamma leaves fewer rows, and gets to a given number in fewer sweeps. A trial is accepted when it meets
     the budget in the last of its ``max_sweeps`` sweeps or, with ``coarsen``, in up to twice as many. One that meets
     it sooner asks for a larger gamma, one that will not meet it for a smaller. What sweeps cannot reach is merged.
+    Where only a far smaller gamma than that of an earlier trial gets there, that one is merged, and the two compared.
 
     Args:
         even_gamma: the gamma at which the wanted number of evenly sized clusters would just hold together.
@@ -84,7 +88,6 @@ def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, 
         last = spent >= TRIAL_SWEEPS * max_sweeps or gamma <= floor
         if last and low is not None:
             trial = low
-            engine.set_labels(*trial.labels)
             break
         if last and not coarsen:
             gamma = floor  # nothing but a tiny gamma can still help
@@ -104,14 +107,16 @@ def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, 
             gamma = float(np.sqrt(low.gamma * high.gamma))
     if not trial.met and not near and low is not None:
         trial = low
-        engine.set_labels(*trial.labels)
-    if not trial.met:
-        if not coarsen:
-            raise ValueError(
-                f"{max_sweeps} sweeps leave {trial.rows} rows of connected ids even at a small resolution, the budget "
-                f"allows {budget}: allow more sweeps with max_sweeps, or merging with coarsen=True"
-            )
-        engine.set_labels(*_merge(engine, budget))
+    if not trial.met and not coarsen:
+        raise ValueError(
+            f"{max_sweeps} sweeps leave {trial.rows} rows of connected ids even at a small resolution, the budget "
+            f"allows {budget}: allow more sweeps with max_sweeps, or merging with coarsen=True"
+        )
+    candidates = [trial]
+    missed = max((one for one in trials if not one.met), key=lambda one: one.gamma, default=trial)
+    if coarsen and missed.gamma > GAP * trial.gamma:
+        candidates.append(missed)
+    trial = _choose(engine, candidates, budget)
     sweeps = [(sweep, trial.gamma) for sweep in trial.sweeps]
     if isinstance(engine, Alternating) and coarsen:
         for _ in range(POLISH_SWEEPS):
@@ -151,7 +156,31 @@ def _expected_rows(sweeps: list[Sweep]) -> float:
     return 0.0 if fall >= 1 else now.rows - (before.rows - now.rows) * fall / (1 - fall)
 
 
-def _merge(engine: Engine, budget: int) -> tuple[Array, Array]:
+def _choose(engine: Engine, candidates: list[Trial], budget: int) -> Trial:
+    """The best of some trials, each merged down to the budget where it missed it; the engine has its labels.
+
+    Sweeps hold at their gamma, mergers down to the level of the last one. At equal rows the better labels are those
+    of the larger objective at the largest of these resolutions.
+    """
+    found = []
+    for trial in candidates:
+        engine.set_labels(*trial.labels)
+        level = float("inf") if trial.met else _merge(engine, trial, budget)
+        found.append((trial, min(trial.gamma, level), engine.labels()))
+        if len(candidates) == 1:
+            return trial
+    gamma = max(holds for _, holds, _ in found)
+    values = []
+    for _, _, labels in found:
+        engine.set_labels(*labels)
+        values.append(engine.objective(gamma))
+    best, _, labels = found[values.index(max(values))]
+    engine.set_labels(*labels)
+    return best
+
+
+def _merge(engine: Engine, trial: Trial, budget: int) -> float:
+    """Give the engine a trial's labels, merged down to the budget; returns the gamma of the last merger."""
     if isinstance(engine, Alternating):
         users, items = engine.users, engine.items
         parts = (users.pointer, users.neighbours, users.weights)
@@ -160,4 +189,6 @@ def _merge(engine: Engine, budget: int) -> tuple[Array, Array]:
         graph = engine.graph
         parts = (graph.user_ptr, graph.user_items, graph.user_weights)
         masses = (engine.mass[: graph.n_users], engine.mass[graph.n_users :])
-    return merge_clusters(*parts, *engine.labels(), *masses, budget)
+    of_users, of_items, level = merge_clusters(*parts, *trial.labels, *masses, budget)
+    engine.set_labels(of_users, of_items)
+    return level * engine.norm

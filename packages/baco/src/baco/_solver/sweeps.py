@@ -180,6 +180,10 @@ class Alternating:
 
         return float(sum(run_blocks(work, side.blocks, self.n_jobs)))
 
+    def objective(self, gamma: float) -> float:
+        """F of the labels."""
+        return self.inside() - gamma * self.balance()
+
     def _propose(self, side: _Side, other: _Side, gamma: float, keepers: Array) -> tuple[int, float]:
         volume = np.bincount(other.labels, other.mass, minlength=self.n_labels)
 
@@ -292,16 +296,28 @@ class Sequential:
             self.stay,
         )
         user_rows, item_rows = (int(one) for one in np.count_nonzero(self.counts, axis=0))
+        return Sweep(int(moves), user_rows, item_rows, self.inside(), self.balance())
+
+    def inside(self) -> float:
+        """Edge weight inside clusters."""
+        graph = self.graph
         users, items = self._labels[: graph.n_users], self._labels[graph.n_users :]
-        inside = float(
+        return float(
             _kernels.inside_weight(graph.user_ptr, graph.user_items, graph.user_weights, users, items, 0, graph.n_users)
         )
+
+    def balance(self) -> float:
+        """Sum over labels of user volume times item volume."""
         mass = self.mass.astype(np.float64)
         volumes = [
-            np.bincount(part, weight, minlength=self.n_labels)
-            for part, weight in ((users, mass[: graph.n_users]), (items, mass[graph.n_users :]))
+            np.bincount(self._labels[part], mass[part], minlength=self.n_labels)
+            for part in (slice(0, self.graph.n_users), slice(self.graph.n_users, None))
         ]
-        return Sweep(int(moves), user_rows, item_rows, inside, float(np.sum(volumes[0] * volumes[1])) / self.norm)
+        return float(np.sum(volumes[0] * volumes[1])) / self.norm
+
+    def objective(self, gamma: float) -> float:
+        """F of the labels."""
+        return self.inside() - gamma * self.balance()
 
 
 Engine = Alternating | Sequential
