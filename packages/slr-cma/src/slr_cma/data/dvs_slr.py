@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,24 +46,29 @@ class Files:
         return [path for path in (self.events, self.frames) if not path.is_file()]
 
 
-def locate(root: Path, key: Key) -> Files:
-    """Where a recording lies: user/label/stem_event/stem_event.npz, or flat root/stem_event.npz."""
-    found = []
-    for kind in ("event", "frame"):
-        name = f"{key.stem}_{kind}"
-        nested = root / key.user / key.label / name / f"{name}.npz"
-        flat = root / f"{name}.npz"
-        found.append(flat if flat.is_file() and not nested.is_file() else nested)
-    return Files(key, *found)
-
-
 def scan(root: Path | str, keys: Sequence[Key] | None = None) -> tuple[list[Files], list[Files]]:
-    """Recordings that are complete, and those that are not, of ``keys`` (None: of all 5418)."""
+    """Recordings that are complete, and those that are not, of ``keys`` (None: of all 5418).
+
+    Nested, root/user/label/stem_event/stem_event.npz, or flat, root/stem_event.npz; stem_frame alike.
+    """
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; give the one that holds user0, user1, ... (or the flat files)")
-    located = [locate(root, key) for key in (split_keys("all") if keys is None else keys)]
-    return [f for f in located if not f.missing], [f for f in located if f.missing]
+    here = set(os.listdir(root))
+
+    def locate(key: Key, kind: str) -> tuple[Path, bool]:
+        name = f"{key.stem}_{kind}"
+        nested = root / key.user / key.label / name / f"{name}.npz"
+        # most keys of a part of the dataset are missing: no look at the disk for these
+        if key.user in here and nested.is_file():
+            return nested, True
+        return (root / f"{name}.npz", True) if f"{name}.npz" in here else (nested, False)
+
+    present, missing = [], []
+    for key in split_keys("all") if keys is None else keys:
+        (events, found), (frames, also) = locate(key, "event"), locate(key, "frame")
+        (present if found and also else missing).append(Files(key, events, frames))
+    return present, missing
 
 
 def read_recording(files: Files, *, size: tuple[int, int] = SENSOR, sort: bool = False) -> Recording:
