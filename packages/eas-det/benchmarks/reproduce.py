@@ -6,8 +6,11 @@
 Each cell (what stands in front, full-spiking or non-spiking detector, seed) writes one file; any number of processes
 may share the queue, an interrupted cell is lost alone, the next run goes on. ``--merge`` makes results/*.json of the
 files. "smoke" is for one CPU core (about 40 minutes for the core table), "gpu" trains longer on a CUDA device that
-several processes share, "tiny" proves that the queue runs. Data are rendered once into --cache. Windows are chosen on
-the validation set; the test set is looked at once per cell, at the end.
+several processes share, "tiny" proves that the queue runs. Data are rendered once into --cache. The window is chosen on
+the validation set by the non-spiking detector with the first seed; the test set is looked at once per cell, at the end.
+
+"smoke" and "tiny" find things without telling their forms apart: on 64 x 64 pixels full of noise the forms of turning
+things differ by a few events, and a detector of this size spends its whole budget on them (docs, "what was tried").
 
 With Gen1 on disk: eas-det train examples/gen1.yaml --out runs/gen1, then eas-det eval (needs days on a large GPU).
 """
@@ -25,7 +28,7 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +66,19 @@ class Budget:
     seeds: int
     lr: float
     device: str
+    #: what the level draws otherwise: about as much of a small frame is filled as of the level's own
+    changes: dict[str, Any] = field(default_factory=dict)
+    one_class: bool = False
+    #: convolutions of a sampler's stack
+    depth: int = 2
 
 
+SMALL: dict[str, Any] = {"objects": (1, 2), "side": (10.0, 24.0)}
 #: a cell's fixed window is the one of these seeds' best on validation
 CHOOSING_SEED = 0
 BUDGETS = {
-    "smoke": Budget("pico", 2, (256, 48, 96), 16, 240, 3, 3e-3, "cpu"),
-    "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu"),
+    "smoke": Budget("pico", 2, (512, 96, 192), 16, 320, 3, 3e-3, "cpu", SMALL, True, 1),
+    "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu", SMALL, True, 1),
     "gpu": Budget("nano", 3, (1280, 192, 320), 64, 1500, 3, 2e-3, "cuda"),
 }
 
@@ -118,41 +127,44 @@ ATTEMPTS = ("bins8", "near-miss", "samples=T", "oldest-first", "threshold2", "no
 
 
 def queue(budget: Budget) -> list[Cell]:
-    """Headline first: the core table seed by seed, then attempts, the time surface, the easy level, one step."""
-    both = ("none", "full")  # the one that trains in half the time first
-    later = range(CHOOSING_SEED + 1, budget.seeds)
-    cells = [Cell(front, s, CHOOSING_SEED) for s in both for front in (*CORE, *(f"window{ms}" for ms in WINDOWS))]
-    cells += [Cell(front, s, seed) for seed in later for s in both for front in (*CORE, "best-window")]
-    cells += [Cell(front, s, CHOOSING_SEED) for front in ATTEMPTS for s in both]
-    cells += [Cell("surface", s, seed) for seed in range(budget.seeds) for s in both]
-    cells += [Cell("arsnn", "full", seed, "hard", 1) for seed in range(budget.seeds)]
-    cells += [Cell(f"window{ms}", "full", CHOOSING_SEED, "easy") for ms in WINDOWS]
-    cells += [Cell("arsnn", "full", seed, "easy") for seed in range(budget.seeds)]
-    cells += [Cell("best-window", "full", seed, "easy") for seed in later]
-    return cells
+    """Headline first: the core table, the cheaper detector and the first seeds first; then what was tried, other steps
+    of time, the time surface, the easy level."""
+    both, seeds = ("none", "full"), range(budget.seeds)
+    windows = [f"window{ms}" for ms in WINDOWS]
+    cells = [Cell(front, "none", CHOOSING_SEED) for front in (*CORE, *windows)]
+    cells += [Cell(front, s, seed) for seed in seeds for s in both for front in (*CORE, "best-window")]
+    cells += [Cell(front, "none", CHOOSING_SEED) for front in ATTEMPTS]
+    cells += [Cell("arsnn", "full", CHOOSING_SEED, "hard", T) for T in (1, 3)]
+    cells += [Cell("surface", "none", seed) for seed in seeds]
+    cells += [Cell(front, "none", CHOOSING_SEED, "easy") for front in ("arsnn", *windows)]
+    cells += [Cell(front, "none", seed, "easy") for seed in seeds for front in ("arsnn", "best-window")]
+    cells += [Cell(front, "full", CHOOSING_SEED) for front in ATTEMPTS]
+    cells += [Cell("arsnn", "full", seed, "hard", T) for seed in seeds for T in (1, 3)]
+    cells += [Cell("surface", "full", seed) for seed in seeds]
+    return list(dict.fromkeys(cells))
 
 
 def resolve(cell: Cell, folder: Path) -> Cell | None:
-    """The cell with its window, by the validation of the first seed; None while that is not known."""
+    """The cell with its window, by the non-spiking detector's validation; None while that is not known."""
     if cell.front != "best-window":
         return cell
     scores = {}
     for ms in WINDOWS:
-        done = folder / f"{Cell(f'window{ms}', cell.spiking, CHOOSING_SEED, cell.level).name}.json"
+        done = folder / f"{Cell(f'window{ms}', 'none', CHOOSING_SEED, cell.level).name}.json"
         if not done.exists():
             return None
         scores[ms] = json.loads(done.read_text())["values"].get("validation_AP", 0.0)
     return Cell(f"window{max(scores, key=lambda ms: scores[ms])}", cell.spiking, cell.seed, cell.level, cell.T)
 
 
-def _render_part(job: tuple[str, int, int, int, Path]) -> None:
+def _render_part(job: tuple[str, int, int, int, Path, dict[str, Any]]) -> None:
     """Clips first to last of a split, in every representation."""
-    level, split_seed, first, last, folder = job
+    level, split_seed, first, last, folder, changes = job
     torch.set_num_threads(1)
     names = [name for name in REPRESENTATIONS if not (folder / f"{name}_{first:05d}.npz").exists()]
     if not names:
         return
-    data = _Part(level, split_seed, first, last)
+    data = _Part(level, split_seed, first, last, changes)
     for name in names:
         data.rendering = REPRESENTATIONS[name]
         kind = torch.uint8 if data.rendering.kind == "counts" else torch.float16
@@ -162,8 +174,8 @@ def _render_part(job: tuple[str, int, int, int, Path]) -> None:
 class _Part(SynthShapes):
     """Clips ``first`` to ``last`` of a generator's seed."""
 
-    def __init__(self, level: str, seed: int, first: int, last: int) -> None:
-        shapes = EventShapes(level, last, seed, size=SIZE)
+    def __init__(self, level: str, seed: int, first: int, last: int, changes: dict[str, Any]) -> None:
+        shapes = EventShapes(level, last, seed, size=SIZE, **changes)
         clips = [shapes[place] for place in range(first, last)]
         self.shapes = shapes
         super(SynthShapes, self).__init__(
@@ -179,7 +191,7 @@ def render(level: str, budget: Budget, cache: Path, processes: int) -> None:
     for (split, seed), clips in zip(SPLITS.items(), budget.clips, strict=True):
         folder = cache / level / split
         folder.mkdir(parents=True, exist_ok=True)
-        jobs += [(level, seed, first, min(first + 32, clips), folder) for first in range(0, clips, 32)]
+        jobs += [(level, seed, at, min(at + 32, clips), folder, budget.changes) for at in range(0, clips, 32)]
     if processes == 1:
         for job in jobs:
             _render_part(job)
@@ -195,12 +207,18 @@ def load(level: str, split: str, representation: str, budget: Budget, cache: Pat
     folder = cache / level / split
     parts = [Rendered.load(folder / f"{representation}_{first:05d}.npz") for first in range(0, clips, 32)]
     samples = [part.labels_at(place) for part in parts for place in range(len(part))]
-    return Rendered(torch.cat([part.counts for part in parts]), samples, parts[0].classes, **options)
+    classes: tuple[str, ...] = parts[0].classes
+    if budget.one_class:
+        samples = [each._replace(labels=torch.zeros_like(each.labels)) for each in samples]
+        classes = ("thing",)
+    return Rendered(torch.cat([part.counts for part in parts]), samples, classes, **options)
 
 
 def settings(cell: Cell, budget: Budget) -> dict[str, Any]:
     """Of the trainer, without the number of epochs."""
     _, embedding, options, channels = FRONTS[cell.front]
+    if embedding in ("arsnn", "rsnn", "snn"):
+        options = {"depth": budget.depth, **options}
     steps = cell.T or budget.steps
     if cell.spiking == "none" and "n_samples" not in options:
         steps = 1  # nothing spikes and the input is the same at every step
@@ -305,13 +323,15 @@ def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: fl
         waiting = []
         for cell in left:
             known = resolve(cell, folder)
-            if known is None or not (cache / known.level / "complete").exists():
+            if known is None:
                 waiting.append(cell)
                 continue
             if (folder / f"{known.name}.json").exists():
                 continue
             if time.time() + longest > until:
                 return
+            if not (cache / known.level / "complete").exists():
+                render(known.level, budget, cache, 1)
             longest = max(longest, take(known, budget, folder, cache))
         if not waiting or time.time() + longest + 2 > until:
             return
@@ -319,12 +339,25 @@ def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: fl
         time.sleep(2)
 
 
+def claimed(claim: Path) -> bool:
+    """Whether this process holds the claim now; one of a process that is gone counts for nothing."""
+    try:
+        with claim.open("x") as file:
+            file.write(str(os.getpid()))
+        return True
+    except FileExistsError:
+        pass
+    holder = claim.read_text()
+    if not holder.isdigit() or Path(f"/proc/{holder}").exists():
+        return False
+    claim.unlink(missing_ok=True)
+    return claimed(claim)
+
+
 def take(cell: Cell, budget: Budget, folder: Path, cache: Path) -> float:
     """Do a cell unless another process does; the seconds it took."""
     done, claim = folder / f"{cell.name}.json", folder / f"{cell.name}.claim"
-    try:
-        os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
+    if not claimed(claim):
         return 0.0
     start = time.time()
     try:
@@ -474,8 +507,6 @@ def main() -> None:
         return
     render("hard", budget, cache, min(os.cpu_count() or 1, max(options.workers, 1)))
     print(f"rendered, {until - time.time():.0f} s left", flush=True)
-    for stale in cells_folder.glob("*.claim"):
-        stale.unlink()
     arguments = [sys.executable, *sys.argv]
     if options.fit:
         seconds = together(arguments, options.workers)
@@ -484,12 +515,9 @@ def main() -> None:
             wanted = 0.75 * (until - time.time()) * options.workers / options.fit / seconds
             arguments += ["--updates", str(int(max(100, min(wanted, 6000))))]
             print(f"{1e3 * seconds:.1f} ms a step, {arguments[-1]} updates a cell", flush=True)
-    later = multiprocessing.get_context("spawn").Process(target=render, args=("easy", budget, cache, 1))
-    later.start()  # while others train: its cells come last
     children = [subprocess.Popen([*arguments, "--child", str(until)]) for _ in range(options.workers)]
     for child in children:
         child.wait()
-    later.kill()
     if shards == 1 and options.cells is None:
         merge(options.budget, cells_folder, torch.cuda.get_device_name() if budget.device == "cuda" else None)
 

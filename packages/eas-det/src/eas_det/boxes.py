@@ -51,7 +51,7 @@ def make_boxes(n: int = 0, **fields: Any) -> NDArray[Any]:
 
 
 def load_boxes(path: str | PathLike[str]) -> NDArray[Any]:
-    """Boxes of a ``*_bbox.npy`` file, converted by field name to BOX_DTYPE.
+    """Boxes of the ``*_bbox.npy`` file at ``path``, converted by field name to BOX_DTYPE.
 
     Older files call the time "ts" and the confidence "confidence" and keep the fields in another order and width: the
     names alone count.
@@ -91,7 +91,7 @@ def _by_name(path: Path, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def save_boxes(path: str | PathLike[str], boxes: NDArray[Any]) -> None:
-    """Write records of BOX_DTYPE as .npy; the file appears whole or not at all."""
+    """Write boxes, records of BOX_DTYPE, to a .npy at ``path``; the file appears whole or not at all."""
     records = _records(boxes)
     with atomic_write(Path(path), "wb") as file:
         np.save(file, records, allow_pickle=False)

@@ -2,73 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spk_neurons import firing_rates as rates_of
-from spk_neurons.energy import AC_JOULE, MAC_JOULE, fan_out
+from spk_neurons.energy import MAC_JOULE, EnergyRow, EnergyTable, fan_out
 
 from .models.detector import EventDetector
 from .sampler import ARSNNSampler, RSNNEmbedding, SNNEmbedding
 
-__all__ = ["LayerRow", "LayerTable", "firing_rates", "profile"]
+__all__ = ["LayerTable", "firing_rates", "profile"]
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """One convolution, per item of the batch and all its steps.
+class LayerTable(EnergyTable):
+    """Rows by layer and their sums, per item of the batch and all its steps; ``print(table)`` shows it.
 
-    macs: multiply-accumulates if every input were active. rate: mean value of an input (spikes; 1 + 1 counts as two).
-    kind: "AC" where spikes alone come in, else "MAC". operations: accumulates actually done, or macs.
+    rows: of spk_neurons' EnergyTable, so that networks of other packages fit into the same table: layer, kind ("AC"
+    where spikes alone come in, else "MAC"), operations (accumulates actually done, or all multiply-accumulates), dense
+    (multiply-accumulates if every input were active), input_rate (mean value of an input: a shortcut's 1 + 1 counts as
+    two), energy in joule (0.9 pJ an AC, 4.6 pJ a MAC: 32 bit, 45 nm).
     """
-
-    layer: str
-    kind: str
-    macs: float
-    rate: float
-    operations: float
-
-    @property
-    def picojoule(self) -> float:
-        """0.9 pJ an AC, 4.6 pJ a MAC (32 bit, 45 nm)."""
-        return 1e12 * self.operations * (AC_JOULE if self.kind == "AC" else MAC_JOULE)
-
-
-@dataclass
-class LayerTable:
-    """Rows by layer and their sums; ``print(table)`` shows it."""
-
-    rows: list[LayerRow] = field(default_factory=list)
 
     @property
     def picojoule(self) -> float:
         """Of all layers."""
-        return sum(row.picojoule for row in self.rows)
+        return 1e12 * self.energy
 
     @property
     def dense_picojoule(self) -> float:
         """Of the same network if each operation were a multiply-accumulate on every input: 4.6 pJ each."""
-        return sum(1e12 * MAC_JOULE * row.macs for row in self.rows)
-
-    def total(self, kind: str | None = None) -> float:
-        """Operations of one kind ("AC", "MAC") or of both."""
-        return sum(row.operations for row in self.rows if kind in (None, row.kind))
+        return sum(1e12 * MAC_JOULE * row.dense for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
-        rows = [{**vars(row), "picojoule": row.picojoule} for row in self.rows]
-        totals = {"AC": self.total("AC"), "MAC": self.total("MAC"), "macs": sum(row.macs for row in self.rows)}
-        return {"rows": rows, **totals, "picojoule": self.picojoule, "dense_picojoule": self.dense_picojoule}
+        macs = sum(row.dense for row in self.rows)
+        more = {"macs": macs, "picojoule": self.picojoule, "dense_picojoule": self.dense_picojoule}
+        return {**super().to_dict(), **more}
 
     def __str__(self) -> str:
         lines = [f"{'layer':<36}{'kind':<5}{'MACs':>13}{'rate':>8}{'operations':>13}{'nJ':>11}"]
         for row in self.rows:
             lines.append(
-                f"{row.layer:<36}{row.kind:<5}{row.macs:>13,.0f}{row.rate:>8.3f}{row.operations:>13,.0f}"
-                f"{row.picojoule / 1e3:>11.1f}"
+                f"{row.layer:<36}{row.kind:<5}{row.dense:>13,.0f}{row.input_rate:>8.3f}{row.operations:>13,.0f}"
+                f"{1e9 * row.energy:>11.1f}"
             )
         told = f"{self.picojoule / 1e9:.4f} mJ, {self.dense_picojoule / max(self.picojoule, 1e-12):.1f} times less than"
         lines.append(f"{told} {self.dense_picojoule / 1e9:.4f} mJ of all operations as MACs (45 nm, an estimate)")
@@ -100,15 +78,15 @@ def profile(model: EventDetector, batch: Tensor) -> LayerTable:
         model.train(was)
         for handle in handles:
             handle.remove()
-    rows = []
+    rows: list[EnergyRow] = []
     for name, counter in counters.items():
         if not counter.inputs:
             continue
         # counts are whole numbers too, but no spikes: the first layers multiply
         real = name.startswith(("embedding.conv_in", "backbone.stem")) or not counter.whole
         operations = counter.dense if real else counter.done
-        rate = counter.active / counter.inputs
-        rows.append(LayerRow(name, "MAC" if real else "AC", counter.dense / len(batch), rate, operations / len(batch)))
+        done, dense = operations / len(batch), counter.dense / len(batch)
+        rows.append(EnergyRow(name, "MAC" if real else "AC", done, dense, counter.active / counter.inputs))
     return LayerTable(rows)
 
 

@@ -89,10 +89,13 @@ class Trainer:
         if model.num_classes < len(self.train.classes):
             raise ValueError(f"the data has {len(self.train.classes)} classes, the model {model.num_classes}")
         self.model = model.to(cfg.device)
+        if model.spiking == "none":
+            # a fifth faster on a CPU; neurons would turn everything round and back
+            self.model.to(memory_format=torch.channels_last)
         self.folder = None if folder is None else Path(folder)
         self.progress = progress and self.rank == 0
         self.history = History()
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
         self.average = _Average(self.model, cfg.ema) if cfg.ema else None
         self._epoch = self._done = 0  # epoch, and steps done in it
         self._sums = dict.fromkeys(_PARTS, 0.0)

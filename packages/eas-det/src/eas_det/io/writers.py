@@ -19,7 +19,7 @@ _BLOCK = 1 << 20
 
 
 def write_dat(path: str | PathLike[str], events: Events) -> None:
-    """Write a Prophesee .dat (version 2, change detection) with the sensor's size in its header.
+    """Write events to ``path`` as a Prophesee .dat (version 2, change detection) with the sensor's size in its header.
 
     The clock of the format has 32 bits: times are written modulo 2^32 us and unwrapped by the readers here.
 
@@ -52,7 +52,10 @@ def write_dat(path: str | PathLike[str], events: Events) -> None:
 
 
 def write_npz(path: str | PathLike[str], events: Events, *, compress: bool = False) -> None:
-    """Write arrays t, x, y, p, the sensor's size and a version as npz. Nothing is lost."""
+    """Write events to ``path`` as npz: t, x, y, p, the sensor's size and a version. Nothing is lost.
+
+    compress: smaller and slower.
+    """
     size = np.array(events.sensor_size or (0, 0), np.int64)
     save: Any = np.savez_compressed if compress else np.savez
     with atomic_write(Path(path), "wb") as file:

@@ -83,7 +83,7 @@ def bin_batch(packed: PackedEvents, n_bins: int, *, dtype: torch.dtype = torch.f
 
     Args:
         packed: from :func:`pack`, moved to the device by ``.to(device)``.
-        n_bins: time bins T.
+        n_bins: time bins T. dtype: of the counts.
     Returns:
         [B, T, 2, H, W].
     """

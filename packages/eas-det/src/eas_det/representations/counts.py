@@ -101,7 +101,10 @@ def event_count(
     *,
     dtype: Any = np.float32,
 ) -> NDArray[Any]:
-    """Number of events per polarity and pixel, [2, H, W]: micro_counts with one bin."""
+    """Number of events per polarity and pixel, [2, H, W]: micro_counts with one bin.
+
+    events, t0, t1, size, dtype: as in :func:`micro_counts`.
+    """
     counts: NDArray[Any] = micro_counts(events, 1, t0, t1, size, dtype=dtype)[0]
     return counts
 
@@ -153,7 +156,7 @@ def voxel_cube(
     """Slices in time, each with its own micro-bins as channels.
 
     Args:
-        n_slices: slices T.
+        events, t0, t1, size, dtype: as in :func:`micro_counts`. n_slices: slices T.
         micro_bins: bins within a slice.
         binary: 1 where there is any event, instead of counts.
         official: number the channels (p + 1)(bin + 1) - 1 as the published loaders do: with two micro-bins two of the

@@ -29,7 +29,7 @@ def voxel_grid(
     fall behind the last bin is lost, as in the published form.
 
     Args:
-        n_bins: time bins n.
+        n_bins: time bins n. size: (width, height); None: of the events.
         t0, t1: microseconds; by default the first and the last event, as tonic and the published code have it. Given
             ones cut the events to [t0, t1).
         dtype: of the result; sums are held in float64.

@@ -102,7 +102,10 @@ class SNNEmbedding(nn.Module):
 
 
 class CountEmbedding(nn.Module):
-    """The plain event count, the sum over all bins: the baseline without anything learned."""
+    """The plain event count, the sum over all bins: the baseline without anything learned.
+
+    in_channels: polarities of the counts, which stay the channels of the result.
+    """
 
     def __init__(self, in_channels: int = 2) -> None:
         super().__init__()
