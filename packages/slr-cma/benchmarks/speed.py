@@ -198,7 +198,7 @@ def main() -> None:
     out = Results("slr-cma", "speed", threads=threads, resume=len(only) < len(PARTS), command=command)
     for name in only:
         PARTS[name](out)
-    out.write()
+        out.write()
 
 
 if __name__ == "__main__":
