@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from grsn_rl._checks import choice, positive, whole
-from grsn_rl.algorithm import Algorithm, check_obs
 from grsn_rl.envs.vector import VecEnv
-from grsn_rl.nets import RecurrentNet, one_hot
-from grsn_rl.replay import SequenceReplay
+from grsn_rl.nets import RecurrentNet
+from grsn_rl.offpolicy import follow
+from grsn_rl.replaying import SingleAgent
 
 __all__ = ["DRQN", "DRQNConfig"]
 
@@ -84,7 +84,7 @@ class DRQNConfig:
             )
 
 
-class DRQN(Algorithm):
+class DRQN(SingleAgent):
     """See the module's text. Made by ``Agent.create(env, algo="drqn")``; discrete actions alone.
 
     env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
@@ -107,17 +107,8 @@ class DRQN(Algorithm):
         )  # fmt: skip
         self.target = copy.deepcopy(self.net).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.net.parameters(), config.lr, fused=True)
-        self.draws = np.random.default_rng([seed, 2])
-        fields: dict[str, tuple[int, ...]] = {
-            # of every step: what was seen and done, what came of it; after: the observation that followed
-            "obs": (env.obs_size,), "after": (env.obs_size,), "action": (), "reward": (), "terminated": (),
-            "previous": (env.actions,),
-        }  # fmt: skip
-        if config.replay_state == "stored":
-            fields["state"] = tuple(self.net.init_state(1)[:, 0].shape)
-        self.replay = SequenceReplay(config.capacity, fields, whole_numbers=("action",))
-        self.pending: list[list[dict[str, Any]]] = [[] for _ in range(env.num_envs)]
-        self.due = 0
+        stored = {"state": tuple(self.net.init_state(1)[:, 0].shape)} if config.replay_state == "stored" else {}
+        self.replay = self.make_replay(config.capacity, **stored)
 
     @property
     def epsilon(self) -> float:
@@ -150,28 +141,11 @@ class DRQN(Algorithm):
         numbers = np.mean(losses, 0) if losses else np.array([np.nan, np.nan])
         return {"loss": float(numbers[0]), "q": float(numbers[1]), "epsilon": self.epsilon}
 
-    @torch.no_grad()
-    def act(self) -> None:
-        """One step in every environment; episodes that end go into the replay."""
-        env, before = self.env, self.memory_state
-        seen = self.scaled()
-        out, state = self.net.remember(seen[None], self.previous[None], before, self.keep[None])
-        self.count_spikes(out, state)
-        action = self._explore(self.net.decide(out, seen[None])[0][0].argmax(-1).numpy(), self.epsilon)
-        step = env.step(action)
-        check_obs(step.final_obs, env)
-        for i, rows in enumerate(self.pending):
-            row = {
-                "obs": self.obs[i], "after": step.final_obs[i], "action": action[i], "reward": step.reward[i],
-                "terminated": float(step.terminated[i]), "previous": self.previous[i].numpy(),
-            }  # fmt: skip
-            if self.config.replay_state == "stored":
-                row["state"] = (before[:, i] * self.keep[i]).numpy()
-            rows.append(row)
-        self.advance(step, one_hot(action, env.actions), state)
-        for i in np.flatnonzero(step.terminated | step.truncated).tolist():
-            self.replay.add({k: np.stack([row[k] for row in self.pending[i]]) for k in self.pending[i][0]})
-            self.pending[i] = []
+    def choose(self, out: Tensor, seen: Tensor) -> NDArray[Any]:
+        return self._explore(self.net.decide(out, seen)[0][0].argmax(-1).numpy(), self.epsilon)
+
+    def more(self, i: int, before: Tensor) -> dict[str, Any]:
+        return {"state": (before[:, i] * self.keep[i]).numpy()} if self.config.replay_state == "stored" else {}
 
     def values(self, net: RecurrentNet, batch: dict[str, Tensor], state: Tensor) -> Tensor:
         """Q of every observation of the windows and of the one after the last: [length + 1, B, A]."""
@@ -217,24 +191,8 @@ class DRQN(Algorithm):
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), c.max_norm)
         self.optimiser.step()
-        with torch.no_grad():
-            for old, new in zip(self.target.parameters(), self.net.parameters(), strict=True):
-                old.lerp_(new, c.tau)
-            return float(loss), float((weight * taken).sum() / count)
+        follow(self.target, self.net, c.tau)
+        return loss.item(), ((weight * taken.detach()).sum() / count).item()
 
     def modules(self) -> dict[str, Any]:
         return {**super().modules(), "target": self.target}
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            **super().get_state(), "replay": self.replay.get_state(), "pending": self.pending, "due": self.due,
-            "draws": self.draws.bit_generator.state,
-        }  # fmt: skip
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self.replay.set_state(state["replay"])
-        self.due = int(state["due"])
-        self.draws.bit_generator.state = state["draws"]
-        # episodes that cannot go on are not whole
-        self.pending = state["pending"] if not state["started"] or state["env"] else [[] for _ in self.pending]

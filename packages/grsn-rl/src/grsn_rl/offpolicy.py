@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from grsn_rl._checks import positive, whole
-from grsn_rl.algorithm import Algorithm, check_obs
 from grsn_rl.envs.vector import VecEnv
-from grsn_rl.nets import RecurrentNet, one_hot
-from grsn_rl.replay import SequenceReplay
+from grsn_rl.nets import RecurrentNet
+from grsn_rl.replaying import SingleAgent
 from grsn_rl.twin import TwinCritic
 
 __all__ = ["PAPER", "Batch", "OffPolicy", "OffPolicyConfig", "follow"]
@@ -94,7 +93,7 @@ def follow(target: nn.Module, net: nn.Module, tau: float) -> None:
     torch._foreach_lerp_(list(target.parameters()), list(net.parameters()), tau)
 
 
-class OffPolicy(Algorithm):
+class OffPolicy(SingleAgent):
     """Base of :class:`SAC`, :class:`SACDiscrete` and :class:`TD3`."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": {}, "paper": PAPER}
@@ -125,18 +124,7 @@ class OffPolicy(Algorithm):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.net.parameters(), config.lr, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), config.lr, fused=True)
-        self.draws = np.random.default_rng([seed, 2])
-        action = () if env.actions else (env.action_size,)
-        self.replay = SequenceReplay(
-            config.capacity,
-            {
-                "obs": (env.obs_size,), "after": (env.obs_size,), "action": action, "reward": (), "terminated": (),
-                "previous": (self.act_size,),
-            },
-            whole_numbers=("action",) if env.actions else (),
-        )  # fmt: skip
-        self.pending: list[list[dict[str, Any]]] = [[] for _ in range(env.num_envs)]
-        self.due = 0.0
+        self.replay = self.make_replay(config.capacity)
 
     # what a subclass defines
 
@@ -172,30 +160,10 @@ class OffPolicy(Algorithm):
             return self.draws.integers(0, self.env.actions, n)
         return self.draws.uniform(-1, 1, (n, self.act_size)).astype(np.float32)
 
-    @torch.no_grad()
-    def act(self) -> None:
-        """One step in every environment; episodes that end go into the replay."""
-        env = self.env
-        seen = self.scaled()
-        out, state = self.net.remember(seen[None], self.previous[None], self.memory_state, self.keep[None])
-        self.count_spikes(out, state)
-        if self.steps < self.config.learning_starts:
-            action = self.blind()
-        else:
-            action = self.explore(self.net.decide(out, seen[None])[0][0])
-        step = env.step(action)
-        check_obs(step.final_obs, env)
-        for i, rows in enumerate(self.pending):
-            rows.append(
-                {
-                    "obs": self.obs[i], "after": step.final_obs[i], "action": action[i], "reward": step.reward[i],
-                    "terminated": float(step.terminated[i]), "previous": self.previous[i].numpy(),
-                }
-            )  # fmt: skip
-        self.advance(step, one_hot(action, env.actions), state)
-        for i in np.flatnonzero(step.terminated | step.truncated).tolist():
-            self.replay.add({k: np.stack([row[k] for row in self.pending[i]]) for k in self.pending[i][0]})
-            self.pending[i] = []
+    def choose(self, out: Tensor, seen: Tensor) -> NDArray[Any]:
+        return (
+            self.blind() if self.steps < self.config.learning_starts else self.explore(self.net.decide(out, seen)[0][0])
+        )
 
     # learning
 
@@ -250,17 +218,3 @@ class OffPolicy(Algorithm):
             **super().modules(), "critic": self.critic, "critic_optimiser": self.critic_optimiser,
             "target": self.target,
         }  # fmt: skip
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            **super().get_state(), "replay": self.replay.get_state(), "pending": self.pending, "due": self.due,
-            "draws": self.draws.bit_generator.state,
-        }  # fmt: skip
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self.replay.set_state(state["replay"])
-        self.due = float(state["due"])
-        self.draws.bit_generator.state = state["draws"]
-        # episodes that cannot go on are not whole
-        self.pending = state["pending"] if not state["started"] or state["env"] else [[] for _ in self.pending]

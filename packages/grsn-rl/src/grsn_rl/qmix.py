@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from grsn_rl._checks import positive, whole
-from grsn_rl.algorithm import RECENT, Algorithm, check_obs
+from grsn_rl.algorithm import RECENT, check_obs
 from grsn_rl.envs.vector import VecEnv
 from grsn_rl.mixers import MonotoneMixer, SumMixer, TeamNet
 from grsn_rl.nets import RunningScale, one_hot
 from grsn_rl.replay import SequenceReplay
+from grsn_rl.replaying import Replaying
 from grsn_rl.statistics import mean_of
 from grsn_rl.teams.make import make
 from grsn_rl.teams.team import TeamEnv, check_available
@@ -76,7 +77,7 @@ class QMIXConfig:
             )
 
 
-class QMIX(Algorithm):
+class QMIX(Replaying):
     """See the module's text. Made by ``Agent.create(env, algo="qmix")``; teams with discrete actions alone.
 
     env: environments at once. memory: its name. config: the settings. seed: of weights and actions. options: of the
@@ -115,7 +116,6 @@ class QMIX(Algorithm):
         self.trained = [*self.net.parameters(), *self.mixer.parameters()]
         self.optimiser = torch.optim.Adam(self.trained, config.lr, fused=True)
         self.state_scale = RunningScale(env.state_size)
-        self.draws = np.random.default_rng([seed, 2])
         self.replay = SequenceReplay(
             config.capacity,
             {
@@ -125,8 +125,7 @@ class QMIX(Algorithm):
             },
             whole_numbers=("action",),
         )  # fmt: skip
-        self.pending: list[list[dict[str, Any]]] = [[] for _ in range(env.num_envs)]
-        self.due, self.updates = 0.0, 0
+        self.updates = 0
         self.won: deque[float] = deque(maxlen=RECENT)
 
     def make_mixer(self) -> nn.Module:
@@ -213,9 +212,7 @@ class QMIX(Algorithm):
                 "obs": step.final_obs[i], "state": step.final_state[i], "available": step.final_available[i],
                 "action": np.zeros(env.agents, np.int64), "reward": 0.0, "terminated": 1.0, "live": 0.0,
             }  # fmt: skip
-            rows = [*self.pending[i], end]
-            self.replay.add({k: np.stack([row[k] for row in rows]) for k in end})
-            self.pending[i] = []
+            self.store(i, end)
         self._after(step.obs, step.reward, done, one_hot(action.reshape(-1), env.actions), memory_state)
         if step.won is not None:
             self.won.extend(step.won[done].astype(float).tolist())
@@ -333,20 +330,14 @@ class QMIX(Algorithm):
 
     def get_state(self) -> dict[str, Any]:
         return {
-            **super().get_state(), "replay": self.replay.get_state(), "pending": self.pending, "due": self.due,
-            "draws": self.draws.bit_generator.state, "updates": self.updates, "won": list(self.won),
+            **super().get_state(), "updates": self.updates, "won": list(self.won),
             "state_scale": self.state_scale.get_state(),
         }  # fmt: skip
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self.state_scale.set_state(state["state_scale"])
-        self.replay.set_state(state["replay"])
-        self.due, self.updates = float(state["due"]), int(state["updates"])
-        self.draws.bit_generator.state = state["draws"]
-        self.won = deque(state["won"], RECENT)
-        # episodes that cannot go on are not whole
-        self.pending = state["pending"] if not state["started"] or state["env"] else [[] for _ in self.pending]
+        self.updates, self.won = int(state["updates"]), deque(state["won"], RECENT)
 
 
 class VDN(QMIX):

@@ -34,15 +34,30 @@ class SACConfig(OffPolicyConfig):
 
 
 class Temperature(nn.Module):
-    """The weight alpha of the entropy, learned through its logarithm."""
+    """The weight alpha of the entropy, learned through its logarithm with Adam.
 
-    def __init__(self) -> None:
+    target: entropy that alpha steers the policy to. lr: of its optimiser.
+    """
+
+    def __init__(self, target: float, lr: float) -> None:
         super().__init__()
+        self.target = target
         self.log_alpha = nn.Parameter(torch.zeros(()))
+        self.optimiser = torch.optim.Adam([self.log_alpha], lr)
 
     def value(self) -> float:
         """alpha."""
         return self.log_alpha.detach().exp().item()
+
+    def learn(self, entropy: float) -> None:
+        """More weight where the policy's entropy is below the target, less where it is above."""
+        self.optimiser.zero_grad()
+        (self.log_alpha.exp() * (entropy - self.target)).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+
+    def modules_by_name(self) -> dict[str, Any]:
+        """What an algorithm stores of it."""
+        return {"temperature": self, "temperature_optimiser": self.optimiser}
 
 
 def squashed(head: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -80,9 +95,8 @@ class SAC(OffPolicy):
                 f"{env.name} has discrete actions, sac draws continuous ones; use algo='sac-discrete'"
             )
         super().__init__(env, memory, config, seed, options, heads=2 * env.action_size, values=1)
-        self.target_entropy = -float(env.action_size) if config.target_entropy is None else config.target_entropy
-        self.temperature = Temperature()
-        self.temperature_optimiser = torch.optim.Adam(self.temperature.parameters(), config.lr)
+        target = -float(env.action_size) if config.target_entropy is None else config.target_entropy
+        self.temperature = Temperature(target, config.lr)
 
     def greedy(self, heads: tuple[Tensor, ...], deterministic: bool) -> NDArray[Any]:
         """Actions [N, A]: tanh of the mean, or a draw."""
@@ -119,13 +133,9 @@ class SAC(OffPolicy):
         follow(self.target, self.critic, c.tau)
         count = now.mask.sum().clamp_min(1.0)
         entropy = -((now.mask * density[:-1].detach()).sum() / count).item()
-        self.temperature_optimiser.zero_grad()
-        (self.temperature.log_alpha.exp() * (entropy - self.target_entropy)).backward()  # type: ignore[no-untyped-call]
-        self.temperature_optimiser.step()
+        self.temperature.learn(entropy)
         q = ((now.mask * values[0].detach()).sum() / count).item()
         return critic_loss, policy_loss, q, alpha, entropy
 
     def modules(self) -> dict[str, Any]:
-        return {
-            **super().modules(), "temperature": self.temperature, "temperature_optimiser": self.temperature_optimiser,
-        }  # fmt: skip
+        return {**super().modules(), **self.temperature.modules_by_name()}

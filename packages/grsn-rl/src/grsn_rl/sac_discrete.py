@@ -54,9 +54,7 @@ class SACDiscrete(OffPolicy):
                 f"{env.name} has continuous actions, sac-discrete chooses among discrete ones; use algo='sac'"
             )
         super().__init__(env, memory, config, seed, options, heads=env.actions, values=env.actions)
-        self.target_entropy = config.target_entropy * math.log(env.actions)
-        self.temperature = Temperature()
-        self.temperature_optimiser = torch.optim.Adam(self.temperature.parameters(), config.lr)
+        self.temperature = Temperature(config.target_entropy * math.log(env.actions), config.lr)
 
     def greedy(self, heads: tuple[Tensor, ...], deterministic: bool) -> NDArray[Any]:
         """Actions [N]: the most likely, or a draw."""
@@ -99,13 +97,9 @@ class SACDiscrete(OffPolicy):
         count = now.mask.sum().clamp_min(1.0)
         expected = -(policy[:-1] * density[:-1]).detach().sum(-1)
         entropy = ((now.mask * expected).sum() / count).item()
-        self.temperature_optimiser.zero_grad()
-        (self.temperature.log_alpha.exp() * (entropy - self.target_entropy)).backward()  # type: ignore[no-untyped-call]
-        self.temperature_optimiser.step()
+        self.temperature.learn(entropy)
         q = ((now.mask * values[0].detach()).sum() / count).item()
         return critic_loss, policy_loss, q, alpha, entropy
 
     def modules(self) -> dict[str, Any]:
-        return {
-            **super().modules(), "temperature": self.temperature, "temperature_optimiser": self.temperature_optimiser,
-        }  # fmt: skip
+        return {**super().modules(), **self.temperature.modules_by_name()}
