@@ -108,14 +108,14 @@ def distinct_bytes(fields: Array) -> tuple[Array, Array]:
     return fields[representative], codes
 
 
-def distinct_integers(values: Array) -> tuple[Array, Array]:
+def distinct_integers(values: Array, dtype: Any = np.int64) -> tuple[Array, Array]:
     """Sorted distinct integers and the index of each value; linear where the values lie close together."""
     if values.size == 0:
-        return values, np.empty(0, np.int64)
+        return values, np.empty(0, dtype)
     low, high = int(values.min()), int(values.max())
     if high - low > 4 * values.size + (1 << 20):
         raw, rows = np.unique(values, return_inverse=True)
-        return raw, rows.astype(np.int64, copy=False)
+        return raw, rows.astype(dtype, copy=False)
     # narrow signed types would not hold the differences
     shifted = values if values.dtype.kind == "u" else values.astype(np.int64, copy=False)
     if low:
@@ -123,7 +123,7 @@ def distinct_integers(values: Array) -> tuple[Array, Array]:
     present = np.zeros(high - low + 1, np.bool_)
     present[shifted] = True
     raw = np.flatnonzero(present).astype(values.dtype) + values.min()
-    return raw, (np.cumsum(present, dtype=np.int64) - 1)[shifted]
+    return raw, (np.cumsum(present, dtype=dtype) - dtype(1))[shifted]
 
 
 class IdColumn:

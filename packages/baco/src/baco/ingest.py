@@ -17,7 +17,7 @@ from ._bytes import checked_path
 from ._columns import distinct_integers
 from ._csv import pick_column
 from ._ids import plain_ids
-from ._mapped import building, write_header
+from ._mapped import building, write, write_header
 from .graph import BipartiteGraph
 
 __all__ = ["ingest"]
@@ -159,8 +159,6 @@ class _Build:
 
     def at_once(self, database: Any, min_user: int, min_item: int) -> None:
         """The whole build with arrays in memory, both sides beside each other."""
-        from ._solver import _kernels
-
         database.execute("ATTACH ':memory:' AS quick")
         self.read(database, "quick.log")
         # columns are fetched apart, and must stay row by row
@@ -176,15 +174,18 @@ class _Build:
             kept = slice(None) if min_user == 1 else of_users.result()[2]
             item_ids, items, of_those = _numbered(items[kept], "item", min_item)
             user_ids, users, _ = of_users.result()
-        weights = fetched("w")[kept][of_those] if self.weighted else np.empty(0, np.float64)
-        database.execute("DETACH quick")
-        self._done()
-        # users of each item in the log's order, then items of each user in ascending order, repeats folded
-        columns = _kernels.compress_rows(item_ids.size, items, users[of_those], weights, np.empty(0, np.int32))
-        del users, items
-        rows = _folded(_kernels.counting_transpose(user_ids.size, *columns))
-        self._some(rows[1].size)
-        BipartiteGraph(item_ids.size, *rows, user_ids=user_ids, item_ids=item_ids)._write(self.folder)
+            users = users[of_those]
+            weights = fetched("w")[kept][of_those] if self.weighted else np.empty(0, np.float64)
+            database.execute("DETACH quick")
+            self._done()
+            sizes = user_ids.size, item_ids.size
+            by_user = pool.submit(_compressed, *sizes, users, items, weights)
+            by_item = _compressed(*sizes[::-1], items, users, weights)
+            user_ptr, user_items, user_weights = by_user.result()
+        self._some(user_items.size)
+        arrays = {"user_ptr": user_ptr, "user_items": user_items, "user_weights": user_weights}
+        arrays |= dict(zip(("item_ptr", "item_users", "item_weights"), by_item, strict=True))
+        write(self.folder, arrays | {"user_ids": user_ids, "item_ids": item_ids}, *sizes, int(user_items.size))
 
     def read(self, database: Any, table: str = "log") -> None:
         """Table of u, i and w; bad rows are refused."""
@@ -329,14 +330,22 @@ class _Npy:
 
 def _numbered(column: Array, side: str, least: int) -> tuple[Array, Array, Any]:
     """Sorted ids with ``least`` interactions or more, the row number of each of theirs, and which those are."""
-    ids, rows = distinct_integers(column)
+    ids, rows = distinct_integers(column, np.int32)
     kept: Any = slice(None)
     if least > 1:
         enough = np.bincount(rows, minlength=ids.size) >= least
         kept = enough[rows]
-        ids, rows = ids[enough], (np.cumsum(enough) - 1)[rows[kept]]
+        ids, rows = ids[enough], (np.cumsum(enough, dtype=np.int32) - np.int32(1))[rows[kept]]
     _some_ids(ids.size, side, least)
     return plain_ids(ids, side), rows, kept
+
+
+def _compressed(n_rows: int, n_columns: int, rows: Array, columns: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Compressed rows, sorted without comparing: by column in the log's order, then by row. Repeats are folded."""
+    from ._solver import _kernels
+
+    by_column = _kernels.compress_rows(n_columns, columns, rows, weights, np.empty(0, np.int32))
+    return _folded(_kernels.counting_transpose(n_rows, *by_column))
 
 
 def _some_ids(number: int, side: str, least: int) -> None:

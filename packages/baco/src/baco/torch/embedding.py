@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._sparse import ConstantProduct, MeanOfRows, csr_tensor
+from ._sparse import ConstantProduct, MeanOfRows, SparseMeanOfTwo, csr_tensor
 
 if TYPE_CHECKING:
     from baco.codebook import Codebook
@@ -232,6 +232,9 @@ class CompressedEmbedding(nn.Module):
         mode = "mean" if weights is None else "sum"
         # sparse gradients need 64-bit indices
         rows = rows.long() if self.sparse else rows
+        if self.sparse and rows.shape[1] == 2 and SparseMeanOfTwo.can(self.weight):
+            mean: Tensor = SparseMeanOfTwo.apply(rows, self.weight)  # type: ignore[no-untyped-call]
+            return mean
         return F.embedding_bag(rows, self.weight, mode=mode, per_sample_weights=weights, sparse=self.sparse)
 
     def _matrix(self) -> tuple[Tensor | None, Tensor, Tensor]:
