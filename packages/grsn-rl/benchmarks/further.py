@@ -151,6 +151,11 @@ def chosen(out: Results, task: Task, memory: str) -> dict[str, Any] | None:
     return found[scores.index(max(scores))] if all(scores) else None
 
 
+def seconds(out: Results, label: str) -> list[float]:
+    """CPU seconds of a cell's runs."""
+    return [done["seconds"] for done in json.loads(out.path.read_text())["cells"] if done["cell"] == label]
+
+
 def search_rows(out: Results, task: Task, memory: str) -> None:
     """What was tried on the tuning seed."""
     for k, settings in enumerate(TRIES[task.algo][memory]):
@@ -175,15 +180,22 @@ def return_row(out: Results, task: Task, memory: str) -> None:
         return
     middle, (low, high) = median(values), bootstrap(values, np.median)
     note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]"
+    note += f"; {told(chosen(out, task, memory) or {})}"
     if rates := out.values(name, "rate"):
         note += f"; rate {median(rates):.2f}, dead {median(out.values(name, 'dead')):.0%}"
+    note += f"; {median(seconds(out, name)):.0f} s of CPU each"
     if won := out.values(name, "won"):
         note += f"; won {', '.join(f'{w:.0%}' for w in won)}"
     target: str | None = None
     met: bool | None = None
     if memory == "grsn" and others:
         share = 0.15 if task.algo in ("sac", "td3") else 0.10
-        target, met = f"within {share:.0%} of gru", median(others) - middle <= share * abs(median(others))
+        target = f"within {share:.0%} of gru"
+        met = median(others) - middle <= share * abs(median(others))
+        if task.algo in ("sac", "td3") and (blind := out.values(f"{task.name}, none", "return")):
+            # far above: nearer to the GRU than to no memory
+            target += ", nearer to it than to none"
+            met = met and middle > (median(others) + median(blind)) / 2
     out.add(
         name=name, metric=RETURN, ours=middle, n=len(values), note=note, target=target, met=met, table="further",
         peer=peer,
