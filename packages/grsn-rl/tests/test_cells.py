@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from grsn_rl import GRSN, RLIF, GRSNCell, make_memory
+from grsn_rl import GRSN, GRSNCell, LIFRecurrent, make_memory
 from grsn_rl.cells import SpikingMemory
 from grsn_rl.cells import _steps as steps
 from grsn_rl.cells._sequence import run
@@ -103,8 +103,8 @@ MODULES = {
     "substeps": lambda: GRSN(5, 16, substeps=3),
     "membrane": lambda: GRSN(5, 16, readout="membrane", learn_decay=False),
     "currents between": lambda: GRSN(5, 16, 2, inter_layer="current"),
-    "lif": lambda: RLIF(5, 16, 2),
-    "lif with feedback": lambda: RLIF(5, 16, feedback=True),
+    "lif": lambda: LIFRecurrent(5, 16, 2),
+    "lif with feedback": lambda: LIFRecurrent(5, 16, feedback=True),
 }
 
 

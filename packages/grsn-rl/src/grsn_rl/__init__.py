@@ -8,7 +8,7 @@ torch.Size([5, 2, 128])
 """
 
 from grsn_rl.agent import Agent
-from grsn_rl.cells import GRSN, RLIF, GRSNCell
+from grsn_rl.cells import GRSN, GRSNCell, LIFRecurrent
 from grsn_rl.drqn import DRQN, DRQNConfig
 from grsn_rl.energy import Energy, agent_energy, memory_energy
 from grsn_rl.evaluate import EvalResult, evaluate
@@ -32,7 +32,6 @@ __all__ = [
     "MEMORIES",
     "PPO",
     "QMIX",
-    "RLIF",
     "SAC",
     "TD3",
     "VDN",
@@ -41,6 +40,7 @@ __all__ = [
     "Energy",
     "EvalResult",
     "GRSNCell",
+    "LIFRecurrent",
     "MonotoneMixer",
     "PPOConfig",
     "QMIXConfig",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from grsn_rl._checks import choice
-from grsn_rl.cells import GRSN, RLIF
+from grsn_rl.cells import GRSN, LIFRecurrent
 
 __all__ = ["MEMORIES", "GateMemory", "NoMemory", "make_memory"]
 
@@ -114,7 +114,7 @@ def make_memory(kind: str, input_size: int, hidden_size: int, num_layers: int = 
         kind: "grsn"; "lif", leaky integrate-and-fire; "gru"; "lstm"; "none"; "grsn-notap", GRSN with four spiking
             substeps per environment step and their mean as output.
         input_size, hidden_size, num_layers: sizes. options: further arguments of the spiking classes
-            (:class:`grsn_rl.GRSN`, :class:`grsn_rl.RLIF`); the others take none.
+            (:class:`grsn_rl.GRSN`, :class:`grsn_rl.LIFRecurrent`); the others take none.
     Returns:
         A module with ``forward(x, state, keep=None) -> (out, state)``, ``init_state(batch)`` and ``state_size``.
     Raises:
@@ -124,7 +124,7 @@ def make_memory(kind: str, input_size: int, hidden_size: int, num_layers: int = 
     makers: dict[str, Callable[[], nn.Module]] = {
         "grsn": lambda: GRSN(input_size, hidden_size, num_layers, **options),
         "grsn-notap": lambda: GRSN(input_size, hidden_size, num_layers, **{"substeps": 4, **options}),
-        "lif": lambda: RLIF(input_size, hidden_size, num_layers, **options),
+        "lif": lambda: LIFRecurrent(input_size, hidden_size, num_layers, **options),
         "gru": lambda: GateMemory("gru", input_size, hidden_size, num_layers),
         "lstm": lambda: GateMemory("lstm", input_size, hidden_size, num_layers),
         "none": lambda: NoMemory(input_size, hidden_size, num_layers),

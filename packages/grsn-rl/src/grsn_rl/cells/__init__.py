@@ -1,7 +1,7 @@
-"""Spiking memories with the signature of ``torch.nn.GRU``: :class:`GRSN`, :class:`GRSNCell`, :class:`RLIF`."""
+"""Spiking memories with the signature of ``torch.nn.GRU``: :class:`GRSN`, :class:`GRSNCell`, :class:`LIFRecurrent`."""
 
 from grsn_rl.cells.base import SpikingMemory
 from grsn_rl.cells.grsn import GRSN, GRSNCell
-from grsn_rl.cells.lif import RLIF
+from grsn_rl.cells.lif import LIFRecurrent
 
-__all__ = ["GRSN", "RLIF", "GRSNCell", "SpikingMemory"]
+__all__ = ["GRSN", "GRSNCell", "LIFRecurrent", "SpikingMemory"]

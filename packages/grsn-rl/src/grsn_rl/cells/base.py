@@ -20,7 +20,7 @@ ALPHA = 2.0
 
 
 class SpikingMemory(nn.Module):
-    """What :class:`GRSN` and :class:`RLIF` share: shapes, layers, state, masks, readout. Not used directly."""
+    """What :class:`GRSN` and :class:`LIFRecurrent` share: shapes, layers, state, masks, readout. Not used directly."""
 
     #: parts of the state, H wide each
     parts: tuple[str, ...] = ()

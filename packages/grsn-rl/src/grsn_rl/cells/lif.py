@@ -11,10 +11,10 @@ from grsn_rl.cells import _steps
 from grsn_rl.cells._sequence import run
 from grsn_rl.cells.base import ALPHA, Readout, Reset, SpikingMemory
 
-__all__ = ["RLIF"]
+__all__ = ["LIFRecurrent"]
 
 
-class RLIF(SpikingMemory):
+class LIFRecurrent(SpikingMemory):
     """Leaky integrate-and-fire neurons as a recurrent memory: the baseline without gates.
 
         h = decay v + (1 - decay) (W x + b);  o = [h >= threshold];  v' = (1 - o) h  (reset="hard", the default here)
