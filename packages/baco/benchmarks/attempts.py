@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,27 +13,6 @@ from common import interleaved, middle
 
 from results import Results
 
-#: The step once more, in a process of its own whose malloc is told to keep large blocks.
-KEPT = """
-import json, statistics, time
-import numpy as np, torch
-from baco.torch import CompressedEmbedding
-torch.set_num_threads(1)
-draw = np.random.default_rng(0)
-tables = {
-    "ours": CompressedEmbedding(draw.integers(0, 500_000, (2_000_000, 2)), 64, num_rows=500_000, sparse=True),
-    "peer": torch.nn.Embedding(2_000_000, 64, sparse=True),
-}
-ids, pull = torch.from_numpy(draw.integers(0, 2_000_000, 65_536)), torch.randn(65_536, 64)
-times = {name: [] for name in tables}
-for turn in range(16):
-    for name, table in tables.items():
-        start = time.perf_counter()
-        table.weight.grad = None
-        (table(ids) * pull).sum().backward()
-        times[name].append(time.perf_counter() - start)
-print(json.dumps({name: taken[1:] for name, taken in times.items()}))
-"""
 MISSED = {"sparse": "two codes, sparse gradients", "read": "CSV to a mapped graph"}
 
 
@@ -82,6 +57,10 @@ def part_sparse(out: Results, repeats: int) -> None:
         twice(grad.numpy(), values.numpy())
         return torch.sparse_coo_tensor(rows.reshape(1, -1), values, shape, check_invariants=False)
 
+    def one_list(rows: Tensor, grad: Tensor, shape: Any) -> Tensor:
+        values = torch.cat([grad * 0.5] * 2)
+        return torch.sparse_coo_tensor(rows.T.reshape(1, -1), values, shape, check_invariants=False)
+
     def added_by_kernel(rows: Tensor, grad: Tensor, shape: Any) -> Tensor:
         names, values = added(rows.numpy(), grad.numpy(), np.zeros(shape[0], np.int32))
         parts = torch.from_numpy(names), torch.from_numpy(values)
@@ -113,9 +92,16 @@ def part_sparse(out: Results, repeats: int) -> None:
     plain = nn.Embedding(n_ids, dim, sparse=True)
     ids, pull = torch.from_numpy(draw.integers(0, n_ids, batch)), torch.randn(batch, dim)
 
-    def step(table: nn.Module, look: Callable[[Tensor], Tensor]) -> None:
+    def step(table: nn.Module, look: Callable[[Tensor], Tensor], ids: Tensor = ids, pull: Tensor = pull) -> None:
         table.weight.grad = None
         (look(ids) * pull).sum().backward()
+
+    def bag(ids: Tensor) -> Tensor:
+        return F.embedding_bag(shared._rows(ids)[0].long(), shared.weight, mode="mean", sparse=True)
+
+    def two_lookups(ids: Tensor) -> Tensor:
+        first, second = (F.embedding(rows, shared.weight, sparse=True) for rows in shared._rows(ids)[0].long().T)
+        return (first + second) * 0.5
 
     def optimised(table: nn.Module, optimizer: Any) -> None:
         step(table, table)
@@ -123,18 +109,18 @@ def part_sparse(out: Results, repeats: int) -> None:
 
     calls: dict[str, Callable[[], None]] = {
         "nn.Embedding": partial(step, plain, plain),
-        "as committed: embedding_bag and its sparse gradient": partial(step, shared, shared),
+        "as committed: values of the gradient in large pages": partial(step, shared, shared),
+        "embedding_bag and its sparse gradient": partial(step, shared, bag),
+        "two lookups, gradients added by PyTorch": partial(step, shared, two_lookups),
+        "one list of both codes, values by torch.cat": partial(step, shared, lookup(one_list)),
         "a kernel writes both rows of each id": partial(step, shared, lookup(by_kernel)),
         "a kernel adds up rows that are named twice": partial(step, shared, lookup(added_by_kernel)),
         "torch.unique and index_add_ do": partial(step, shared, lookup(added_by_unique)),
     }
+    several = torch.from_numpy(draw.integers(0, n_ids, 2 * batch)), torch.randn(2 * batch, dim)
+    calls["nn.Embedding itself, of twice as many ids"] = partial(step, plain, plain, *several)
+    calls["the lookup of two codes alone, no gradient"] = lambda: shared(ids).detach()
     _add(out, "sparse", interleaved(calls, max(repeats, 15)), "nn.Embedding")
-    kept = {"MALLOC_MMAP_THRESHOLD_": "100000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
-    told = subprocess.run(
-        [sys.executable, "-c", KEPT], check=True, capture_output=True, text=True, env={**os.environ, **kept}
-    )
-    times = json.loads(told.stdout)
-    _add(out, "sparse", {"as committed, malloc keeps blocks of 32 MB": times["ours"], "peer": times["peer"]}, "peer")
     calls = {
         "nn.Embedding, with a step of SparseAdam": partial(optimised, plain, torch.optim.SparseAdam([plain.weight])),
         "as committed, with a step of SparseAdam": partial(optimised, shared, torch.optim.SparseAdam([shared.weight])),

@@ -340,6 +340,36 @@ def best_partners(indptr, indices, weights, user_volume, item_volume):
 
 
 @njit(cache=True, nogil=True)
+def contract(indptr, indices, weights, group, members, starts):
+    """Links between groups of clusters, without those inside a group: compressed rows, unsorted.
+
+    ``group[c]`` is the group of cluster c; the clusters of group g are ``members[starts[g]:starts[g + 1]]``.
+    """
+    n = starts.size - 1
+    pointer = np.zeros(n + 1, np.int64)
+    columns = np.empty(indices.size, np.int64)
+    values = np.empty(indices.size, np.float64)
+    place = np.full(n, -1, np.int64)  # where the row at hand has its link to a group
+    end = 0
+    for g in range(n):
+        first = end
+        for m in range(starts[g], starts[g + 1]):
+            for e in range(indptr[members[m]], indptr[members[m] + 1]):
+                other = group[indices[e]]
+                if other == g:
+                    continue
+                if place[other] < first:
+                    place[other] = end
+                    columns[end] = other
+                    values[end] = weights[e]
+                    end += 1
+                else:
+                    values[place[other]] += weights[e]
+        pointer[g + 1] = end
+    return pointer, columns[:end], values[:end]
+
+
+@njit(cache=True, nogil=True)
 def counting_transpose(n_columns, indptr, indices, weights):
     """Compressed columns of compressed rows in two passes, without sorting; row ids come out ascending."""
     n_rows = indptr.size - 1

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from . import _kernels
 
-if TYPE_CHECKING:
-    import scipy.sparse
-
 Array = np.ndarray[Any, Any]
+#: Row pointers, columns and weights.
+Links = tuple[Array, Array, Array]
 
 _EDGES_AT_ONCE = 1 << 24
 
@@ -89,10 +88,8 @@ def merge_clusters(
     return new_users, new_items, level
 
 
-def _links(
-    pointer: Array, neighbours: Array, weights: Array, users: Array, items: Array, n_clusters: int
-) -> scipy.sparse.csr_matrix:
-    """Edge weight between different clusters, symmetric; built in pieces so that memory follows clusters."""
+def _links(pointer: Array, neighbours: Array, weights: Array, users: Array, items: Array, n_clusters: int) -> Links:
+    """Edge weight between different clusters, both ways; built in pieces so that memory follows clusters."""
     import scipy.sparse as sp
 
     total = sp.csr_matrix((n_clusters, n_clusters))
@@ -108,7 +105,8 @@ def _links(
         across = rows != columns
         total = total + sp.csr_matrix((values[across], (rows[across], columns[across])), shape=(n_clusters, n_clusters))
         start = stop
-    return (total + total.T).tocsr()
+    both = (total + total.T).tocsr()
+    return both.indptr.astype(np.int64), both.indices.astype(np.int64), both.data
 
 
 @dataclass(frozen=True)
@@ -151,22 +149,20 @@ class _Merges:
 _NO_MERGES = _Merges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
-def _greedy_tree(links: scipy.sparse.csr_matrix, start: _Clusters, budget: int) -> _Merges:
+def _greedy_tree(links: Links, start: _Clusters, budget: int) -> _Merges:
     """Mergers of linked clusters, enough of them to meet the budget where links allow."""
-    import scipy.sparse as sp
-
     clusters, names = start, np.arange(start.user_volume.size)
     merges = _NO_MERGES
     while True:
-        partner, level = _kernels.best_partners(
-            links.indptr, links.indices, links.data, clusters.user_volume, clusters.item_volume
-        )
+        partner, level = _kernels.best_partners(*links, clusters.user_volume, clusters.item_volume)
         best_left = float(level.max(initial=0.0))
         # mergers that later rounds may still find come after all those above the best level left
         if best_left == 0.0 or merges.those(merges.level >= best_left).rows_after(start) <= budget:
             break
         first = np.flatnonzero(partner >= 0)
         first = first[(partner[partner[first]] == first) & (first < partner[first])]
+        if first.size == 0:  # real weights, summed in two orders, may differ in the last bit and go round in circles
+            break
         second = partner[first]
         merges = merges.followed_by(_Merges(names[first], names[second], level[first]))
         group = np.arange(names.size)
@@ -174,10 +170,8 @@ def _greedy_tree(links: scipy.sparse.csr_matrix, start: _Clusters, budget: int) 
         kept, group = np.unique(group, return_inverse=True)
         names = names[kept]
         clusters = clusters.grouped(group, kept.size)
-        ones, first_clusters = np.ones(group.size), np.arange(group.size)
-        gather = sp.csr_matrix((ones, (group, first_clusters)), shape=(kept.size, group.size))
-        # what lies inside a cluster stays on the diagonal, which nobody looks at
-        links = gather @ links @ sp.csr_matrix((ones, group, np.arange(group.size + 1)), shape=gather.shape[::-1])
+        starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=kept.size))])
+        links = _kernels.contract(*links, group, np.argsort(group, kind="stable"), starts)
     return merges.those(np.argsort(-merges.level, kind="stable"))
 
 
