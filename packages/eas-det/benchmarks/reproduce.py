@@ -12,7 +12,7 @@ the validation set by the non-spiking detector with the first seed; the test set
 "smoke" and "tiny" find things without telling their forms apart: on 64 x 64 pixels full of noise the forms of turning
 things differ by a few events, and a detector of this size spends its whole budget on them (docs, "what was tried").
 
-With Gen1 on disk: eas-det train examples/gen1.yaml --out runs/gen1, then eas-det eval (needs days on a large GPU).
+With Gen1 on disk: eas-det train examples/gen1.yaml --root GEN1 --out runs/gen1, then eas-det eval (days on a GPU).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from eas_det.data import Rendered, Rendering, SynthShapes
 from eas_det.engine import Trainer, detect, evaluate
 from eas_det.sampler import ARSNNSampler
 from eas_det.synth import EventShapes
+from spk_neurons import Rectangle
 
 HERE = Path(__file__).resolve().parent
 SIZE = (64, 64)
@@ -120,10 +121,21 @@ FRONTS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "samples=T": ("counts4", "arsnn", {"n_samples": "T"}, 2),
     "oldest-first": ("counts4", "arsnn", {"order": "oldest_first"}, 2),
     "threshold2": ("counts4", "arsnn", {"threshold": 2.0}, 2),
+    "wide": ("counts4", "arsnn", {"surrogate": Rectangle(2.0)}, 2),
     "snn": ("counts4", "snn", {}, 2),
 }
 CORE = ("arsnn", "rsnn", "no-sat", "no-rpd", "voxel")
-ATTEMPTS = ("bins8", "near-miss", "samples=T", "oldest-first", "threshold2", "no-sat no-rpd", "rsnn bins8", "snn")
+ATTEMPTS = (
+    "bins8",
+    "near-miss",
+    "samples=T",
+    "oldest-first",
+    "wide",
+    "threshold2",
+    "no-sat no-rpd",
+    "rsnn bins8",
+    "snn",
+)
 
 
 def queue(budget: Budget) -> list[Cell]:
@@ -387,90 +399,37 @@ def pace(budget: Budget, cache: Path, steps: int) -> float:
     return (time.time() - start) / steps
 
 
+def restore(name: str, folder: Path) -> None:
+    """Cells of the committed results that this checkout's folder does not have."""
+    there = HERE / "results" / f"reproduce{'' if name == 'smoke' else '-' + name}.json"
+    if not there.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for told in json.loads(there.read_text())["cells"]:
+        path = folder / f"{told['cell'].replace(' ', '_')}_{told['seed']}.json"
+        if not path.exists():
+            path.write_text(json.dumps({key: told[key] for key in ("cell", "seed", "values", "seconds")}))
+
+
 def merge(name: str, folder: Path, gpu: str | None) -> None:
     """results/reproduce*.json out of the cells' files."""
+    from reproduce_rows import Table, rows
+
     from results import Results
 
-    budget = BUDGETS[name]
     out = Results(
-        "eas-det", "reproduce", threads=1, gpu=gpu, variant="gpu" if name == "gpu" else None, resume=True,
+        "eas-det", "reproduce", threads=1, gpu=gpu, variant=None if name == "smoke" else name, resume=True,
         command=f"python packages/eas-det/benchmarks/reproduce.py --budget {name}",
     )  # fmt: skip
+    table: Table = {}
     for path in sorted(folder.glob("*.json")):
         told = json.loads(path.read_text())
+        table.setdefault(told["cell"], {})[told["seed"]] = told["values"]
         if not out.has_cell(told["cell"], told["seed"]):
             out.add_cell(told["cell"], told["seed"], told["values"], seconds=told["seconds"])
-    summarise(out, budget)
+    for row in rows(table, WINDOWS, BUDGETS[name].seeds):
+        out.add(**row)
     out.write()
-
-
-def summarise(out: Any, budget: Budget) -> None:
-    """Rows: AP of each front, what ARSNN gains, the correlation, silent pixels."""
-
-    def mean(cell: str, metric: str) -> float:
-        found = out.values(cell, metric)
-        return statistics.fmean(found) if found else math.nan
-
-    for level, spiking in (("hard", "full"), ("hard", "none"), ("easy", "full")):
-
-        def key(front: str, level: str = level, spiking: str = spiking) -> str:
-            return f"{level} {front} {spiking}"
-
-        windows = [ms for ms in WINDOWS if out.values(key(f"window{ms}"), "validation_AP")]
-        best = max(windows, key=lambda ms: mean(key(f"window{ms}"), "validation_AP"), default=None)
-        for front in FRONTS:
-            aps = [100 * each for each in out.values(key(front), "test_AP")]
-            if not aps:
-                continue
-            chosen = best is not None and front == f"window{best}"
-            bands = {name: mean(key(front), f"AP_speed_{name}") for name in ("0-16", "16-63", "63-250", "250-")}
-            told = ", ".join(f"{band} px/s {100 * value:.1f}" for band, value in bands.items() if math.isfinite(value))
-            out.add(
-                name=f"{level}, {spiking}: {front}{' (best window)' if chosen else ''}", metric="AP, test", unit="%",
-                ours=statistics.fmean(aps), n=len(aps), spread=statistics.stdev(aps) if len(aps) > 1 else None,
-                table="attempts" if front in ATTEMPTS else "core",
-                note=f"AP50 {100 * mean(key(front), 'test_AP50'):.1f}; {told}; T={mean(key(front), 'T'):.0f}, "
-                f"{mean(key(front), 'parameters') / 1e6:.3f} M parameters, {mean(key(front), 'parameters_front'):.0f} "
-                "in front",
-            )  # fmt: skip
-        arsnn = [100 * each for each in out.values(key("arsnn"), "test_AP")]
-        for other, target in ((f"window{best}", -1.0 if level == "easy" else 3.0), ("rsnn", 0.0)):
-            theirs = [100 * each for each in out.values(key(other), "test_AP")]
-            if not arsnn or not theirs:
-                continue
-            gain = statistics.fmean(arsnn) - statistics.fmean(theirs)
-            pairs = [a - b for a, b in zip(arsnn, theirs, strict=False)]
-            few = len(pairs) < budget.seeds
-            name = "the best fixed window" if other != "rsnn" else "RSNN"
-            out.add(
-                name=f"{level}, {spiking}: ARSNN over {name}", metric="AP points", ours=gain, n=len(pairs),
-                spread=statistics.stdev(pairs) if len(pairs) > 1 else None, table="claims",
-                target=f">= {target:g}" if target else "> 0",
-                met=None if few else gain >= target if target else gain > 0,
-                note="; ".join(
-                    ([] if other == "rsnn" else [f"{other}, chosen on validation"])
-                    + ([f"{len(pairs)} of {budget.seeds} seeds: no verdict"] if few else [])
-                ),
-                headline="ARSNN {ours:+.1f} AP points over " + name
-                if level == "hard" and spiking == "full" and not few
-                else None,
-            )  # fmt: skip
-    for front in ("arsnn", "no-sat", "no-rpd", "no-sat no-rpd", "bins8", "near-miss", "oldest-first", "threshold2"):
-        cell = f"hard {front} full"
-        rhos = out.values(cell, "interval_speed_rho")
-        silent = out.values(cell, "silent_share")
-        if not silent:
-            continue
-        rho = statistics.fmean(rhos) if rhos else None
-        bars = " ".join(f"{100 * mean(cell, f'u_{low:g}'):.0f}" for low in np.linspace(-1.5, 3.0, 10))
-        out.add(
-            name=f"hard, full: {front}", metric="rank correlation of interval with speed", ours=rho, n=len(rhos),
-            spread=statistics.stdev(rhos) if len(rhos) > 1 else None, table="inside",
-            target="<= -0.5" if front == "arsnn" else None,
-            met=(rho is not None and rho <= -0.5) if front == "arsnn" and len(rhos) == budget.seeds else None,
-            note=f"silent pixels {100 * statistics.fmean(silent):.1f} %, within 0.5 of the threshold "
-            f"{100 * mean(cell, 'near_threshold'):.0f} %; potentials from -1.5 in steps of 0.5, %: {bars}",
-        )  # fmt: skip
 
 
 def main() -> None:
@@ -493,9 +452,12 @@ def main() -> None:
         budget = replace(budget, updates=options.updates)
     cells_folder = options.cells or HERE / "cells" / options.budget
     if options.merge:
+        restore(options.budget, cells_folder)
         merge(options.budget, cells_folder, options.gpu_name)
         return
     torch.set_num_threads(1)
+    if options.cells is None:
+        restore(options.budget, cells_folder)
     shard, shards = (int(each) for each in options.shard.split("/"))
     mine = queue(budget)[shard::shards]
     cache = options.cache / options.budget

@@ -34,6 +34,7 @@ from eas_det.synth import Clip, EventShapes
 from eas_det.viz import draw, sampling_map
 
 BINS, WINDOW = 8, 200_000  # 25 ms each
+TRAINING = 8.0  # seconds of the detector
 
 
 def counts_of(events: Events, t: int) -> np.ndarray:
@@ -113,14 +114,15 @@ def main() -> None:
     axes[2].set_title("how long each pixel was sampled")
     figure.savefig(out / "sampling.png", dpi=120)
 
-    found = detection.run(out, seconds=8.0)
+    found = detection.run(out, seconds=TRAINING)
 
     seconds = time.perf_counter() - start
     mean = float(intervals.nanmean()) / 1000
     share = float(output.firing_fraction)
     result = {
         "system": "event cameras: reading, simulating, adaptive sampling, detection",
-        "ran": f"EventShapes: write and read .dat, {len(losses)} steps of a sampler, 30 s of a nano detector behind it",
+        "ran": f"EventShapes: write and read .dat, {len(losses)} steps of a sampler, "
+        f"{TRAINING:.0f} s of a nano detector behind it",
         "result": f"read back equal: {same}; {100 * share:.0f} % of neurons fire, mean interval {mean:.0f} ms of 200; "
         f"loss {found['first_loss']:.1f} to {found['last_loss']:.1f} in {found['steps']} steps, AP50 "
         f"{100 * found['AP50']:.0f} % on new clips",

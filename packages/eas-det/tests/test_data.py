@@ -73,6 +73,16 @@ def test_an_item_is_the_window_before_its_label(prophesee: Callable[..., Path]) 
         data[4]
 
 
+def test_the_recipe_of_gen1_finds_its_data(prophesee: Callable[..., Path]) -> None:
+    from eas_det.engine.config import make_dataset, read_config
+
+    recipe = Path(__file__).parents[1] / "examples" / "gen1.yaml"
+    cfg = read_config(recipe)
+    data = make_dataset({**cfg.data, "root": prophesee((304, 240))}, cfg.rendering, cfg.augment, cfg.seed)
+    assert data[0].counts.shape == (4, 2, 240, 304)
+    assert (cfg.epochs, cfg.batch_size, cfg.lr, cfg.schedule) == (30, 64, 1e-3, "constant")
+
+
 def test_recordings_are_opened_once_and_travel_to_workers(
     prophesee: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

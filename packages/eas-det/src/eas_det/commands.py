@@ -19,6 +19,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="YAML or JSON with the settings of TrainConfig.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; goes on where it was interrupted.")],
     restart: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set, instead of the configuration's.")] = None,
     device: Annotated[str | None, typer.Option(help="Instead of the configuration's.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -29,6 +30,8 @@ def train(
     from .engine.config import read_config
 
     settings = read_config(config)
+    if root is not None:
+        settings = replace(settings, data={**settings.data, "root": str(root)})
     if device is not None:
         settings = replace(settings, device=device)
     trainer = Trainer(settings, folder=out, progress=not as_json)
