@@ -29,7 +29,7 @@ from results import Results
 FIGURE_4 = {"Beauty": (0.1308, (0.58, 0.46, 0.41, 0.33, 0.22)), "Gowalla": (7.57, (0.48, 0.32, 0.24, 0.20, 0.17))}
 SEEDS = (2025, 0, 1, 2, 3)
 CORE = ("full", "BACO", "modulo", "graphhash", "BACO, one code")
-LARGER_LOGS = ("full", "modulo", "BACO", "BACO, paper weights", "graphhash", "BACO, one code")
+LARGER_LOGS = ("full", "modulo", "BACO", "graphhash", "BACO, paper weights", "BACO, one code")
 
 
 def queue() -> Iterator[Cell]:
