@@ -145,17 +145,17 @@ def _signs(kind: str) -> Callable[[Path], Path]:
         from slr_cma.data import split_keys
         from slr_cma.synth.layout import write_layout
 
-        write_layout(folder, split_keys("all")[:1], seconds=0.3, rate=500, size=(24, 32))
-        return next(folder.rglob(f"*_{kind}.npz"))
+        write_layout(folder, split_keys("all")[:1], seconds=0.3, rate=500, size=(24, 32), flat=True)
+        return next(folder.glob(f"*_{kind}.npz"))
 
     return make
 
 
 def _read_signs(kind: str) -> Callable[[Path], object]:
     def load(path: Path) -> object:
-        from slr_cma.data import Binning, bin_recording, read_recording, scan
+        from slr_cma.data import Binning, bin_recording, read_recording, scan, split_keys
 
-        files = scan(path.parent)[0][0]
+        files = scan(path.parent, split_keys("all")[:1])[0][0]
         broken: dict[str, Any] = {f"{kind}s": path}
         recording = read_recording(dataclasses.replace(files, **broken), size=(24, 32))
         return bin_recording(recording, Binning(n_bins=2, crop=None, down=4, frames_per_bin=1))
