@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,12 @@ def test_objects_that_are_numbers_open_and_others_do_not(tmp_path: Path) -> None
     (tmp_path / "c.npz").write_bytes(b"not a zip")
     with pytest.raises(ValueError, match="truncated or no"):
         read_npz(tmp_path / "c.npz", ("x",))
+    start = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f8', 'fortran_order': False, 'shape': "
+    for shape, message in ((b"(3,", "is no numpy array"), (b"(999999999999999,)}", "is truncated")):
+        with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+            archive.writestr("x.npy", (start + shape).ljust(127) + b"\n")
+        with pytest.raises(ValueError, match=message):
+            read_npz(tmp_path / "d.npz", ("x",))
 
 
 def test_aedat4_is_read_bit_by_bit(tmp_path: Path) -> None:

@@ -68,17 +68,17 @@ def _member(archive: zipfile.ZipFile, name: str, where: str) -> NDArray[Any]:
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except ValueError as error:
+        _, _, dtype = read(stream)
+    except Exception as error:
+        # numpy evaluates the header: a damaged one can raise anything
         raise ValueError(f"{where} is no numpy array: {error}") from None
     if not dtype.hasobject:
         stream.seek(0)
         try:
             out: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             raise ValueError(f"{where} is truncated: {error}") from None
         return out
-    del shape, fortran
     try:
         loaded = _ArraysOnly(stream).load()
     except Exception as error:
