@@ -81,7 +81,9 @@ def finite_stimulus(stimulus: Any, label: str = "stimulus") -> Array:
     found = np.asarray(stimulus)
     if found.dtype == object or not (np.issubdtype(found.dtype, np.number) or found.dtype == np.bool_):
         raise TypeError(f"{label} has dtype {found.dtype}; expected numbers")
-    if np.issubdtype(found.dtype, np.floating):
+    with np.errstate(all="ignore"):
+        whole = bool(np.isfinite(found.sum()))  # quick; false also where finite numbers add up to inf
+    if not whole:
         flat = found.reshape(len(found), -1) if found.ndim else found.reshape(1, 1)
         bad = ~np.isfinite(flat).all(axis=1)
         if bad.any():

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from tecos_lvm.memory import Cascade
 from tecos_lvm.recurrence import DECAY, LOGVAR, THRESHOLD
@@ -44,7 +45,7 @@ def free_run(
     rows = n_samples * batch
     before = model._state(state, rows)
     f = model.features(flat.transpose(0, 1))
-    seeds = model._seeds(steps, rows, generator) if sample else torch.zeros(steps, rows, dtype=torch.int64)
+    seeds = model._seeds(steps, rows, generator).numpy() if sample else np.zeros((steps, rows), np.int64)
     decay, amount, soft = model.output_rule()
     after = [_own(part) for part in (before.encoder, *before.memory, before.decoder, before.output)]
     decoder = model.decoder.weight.detach()
@@ -52,14 +53,14 @@ def free_run(
     spikes = np.empty((rows, steps, c.n_neurons), np.uint8)
     potential = np.empty((rows if keep else 0, steps, c.n_neurons), real)
     run(  # type: ignore[call-arg]
-        c.latent_dim, _plain(model.encoder_f(f)), _plain(model.memory_f(f)), _plain(seeds),
+        c.latent_dim, _plain(model.encoder_f(f)), _plain(model.memory_f(f)), seeds,
         (sample, sample and c.hidden == "noisy", sample and c.output == "noisy"),
         _rows(torch.cat([model.encoder_h.weight, decoder[:, c.latent_dim :]])),
         _rows(torch.cat([decoder[:, : c.latent_dim], model.memory_z.weight])),
-        _wide(model.encoder_read.weight.T), _wide(model.encoder_read.bias),
-        _plain(torch.sigmoid(model.memory.decay)), _plain(torch.sigmoid(model.memory.decay2)),
-        _plain(model.decoder.bias), _wide(model.read.weight.T), _wide(model.read.bias), _plain(decay), _plain(amount),
-        soft, *(real(x) for x in (DECAY, THRESHOLD, 1 / c.sigma, *LOGVAR)), *after, spikes, potential,
+        _read(model.encoder_read), _bias(model.encoder_read), _plain(torch.sigmoid(model.memory.decay)),
+        _plain(torch.sigmoid(model.memory.decay2)), _plain(model.decoder.bias), _read(model.read), _bias(model.read),
+        _plain(decay), _plain(amount), soft, *(real(x) for x in (DECAY, THRESHOLD, 1 / c.sigma, *LOGVAR)), *after,
+        spikes, potential,
     )  # fmt: skip
     encoder, v, w, decoder_v, output = (torch.from_numpy(part) for part in after)
     shape = (n_samples, batch, steps, -1)
@@ -80,9 +81,14 @@ def _own(x: Tensor) -> Any:
 
 def _rows(x: Tensor) -> Any:
     """Weights [out, in] as [in / 4, 4, out], zeros added where in is no multiple of four."""
-    return torch.nn.functional.pad(x.detach().T, (0, 0, 0, -x.shape[1] % 4)).contiguous().reshape(-1, 4, len(x)).numpy()
+    return pad(x.detach().T, (0, 0, 0, -x.shape[1] % 4)).contiguous().reshape(-1, 4, len(x)).numpy()
 
 
-def _wide(x: Tensor) -> Any:
-    """Columns of zeros added to sixteens."""
-    return torch.nn.functional.pad(x.detach(), (0, -x.shape[-1] % 16)).contiguous().numpy()
+def _read(layer: nn.Linear) -> Any:
+    """Weights [out, in] as [in + 1, out], a row of zeros at the end, columns of zeros added to sixteens."""
+    return pad(layer.weight.detach().T, (0, -layer.out_features % 16, 0, 1)).contiguous().numpy()
+
+
+def _bias(layer: nn.Linear) -> Any:
+    """Its bias, zeros added to sixteens."""
+    return pad(layer.bias.detach(), (0, -layer.out_features % 16)).contiguous().numpy()
