@@ -198,7 +198,7 @@ def _margin(
     gap, low, high, each = study.margin(ours, theirs)
     verdict = "beyond noise" if low > 0 or high < 0 else "within noise"
     if len(both) == 1:
-        verdict = "of the test samples alone, one seed decides nothing"
+        verdict = "of the test samples; one seed decides nothing"
     seeds = " ".join(f"{g:+.1f}" for g in each)
     out.add(
         name=row or f"{name} against {rival}, {which}",
