@@ -36,6 +36,9 @@ import numpy as np
 import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+from reproduce_inside import look_inside, start_at_counts
+from reproduce_rows import TRIED, Table, rows
+
 from eas_det.data import Rendered, Rendering, SynthShapes
 from eas_det.engine import Trainer, detect, evaluate
 from eas_det.sampler import ARSNNSampler
@@ -122,37 +125,25 @@ FRONTS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "oldest-first": ("counts4", "arsnn", {"order": "oldest_first"}, 2),
     "threshold2": ("counts4", "arsnn", {"threshold": 2.0}, 2),
     "wide": ("counts4", "arsnn", {"surrogate": Rectangle(2.0)}, 2),
+    "from counts": ("counts4", "arsnn", {}, 2),
+    "from counts bins8": ("counts8", "arsnn", {}, 2),
     "snn": ("counts4", "snn", {}, 2),
 }
 CORE = ("arsnn", "rsnn", "no-sat", "no-rpd", "voxel")
-ATTEMPTS = (
-    "bins8",
-    "near-miss",
-    "samples=T",
-    "oldest-first",
-    "wide",
-    "threshold2",
-    "no-sat no-rpd",
-    "rsnn bins8",
-    "snn",
-)
 
 
 def queue(budget: Budget) -> list[Cell]:
-    """Headline first: the core table, the cheaper detector and the first seeds first; then what was tried, other steps
-    of time, the time surface, the easy level."""
-    both, seeds = ("none", "full"), range(budget.seeds)
-    windows = [f"window{ms}" for ms in WINDOWS]
+    """The core table of the cheaper detector, what was tried, the core table of the other; then other steps of time,
+    the time surface, the easy level."""
+    seeds, windows = range(budget.seeds), [f"window{ms}" for ms in WINDOWS]
     cells = [Cell(front, "none", CHOOSING_SEED) for front in (*CORE, *windows)]
-    cells += [Cell(front, s, seed) for seed in seeds for s in both for front in (*CORE, "best-window")]
-    cells += [Cell(front, "none", CHOOSING_SEED) for front in ATTEMPTS]
-    cells += [Cell("arsnn", "full", CHOOSING_SEED, "hard", T) for T in (1, 3)]
-    cells += [Cell("surface", "none", seed) for seed in seeds]
+    cells += [Cell(front, "none", seed) for seed in seeds for front in (*CORE, "best-window")]
+    cells += [Cell(front, "none", CHOOSING_SEED) for front in TRIED]
+    cells += [Cell(front, "full", seed) for seed in seeds for front in (*CORE, "best-window")]
+    cells += [Cell("arsnn", "full", seed, "hard", T) for seed in seeds for T in (1, 3)]
+    cells += [Cell("surface", s, seed) for s in ("none", "full") for seed in seeds]
     cells += [Cell(front, "none", CHOOSING_SEED, "easy") for front in ("arsnn", *windows)]
     cells += [Cell(front, "none", seed, "easy") for seed in seeds for front in ("arsnn", "best-window")]
-    cells += [Cell(front, "full", CHOOSING_SEED) for front in ATTEMPTS]
-    cells += [Cell("arsnn", "full", seed, "hard", T) for seed in seeds for T in (1, 3)]
-    cells += [Cell("surface", "full", seed) for seed in seeds]
     return list(dict.fromkeys(cells))
 
 
@@ -257,6 +248,9 @@ def train_cell(cell: Cell, budget: Budget, cache: Path) -> dict[str, float]:
     steps = config["model"]["T"]
     config["epochs"] = max(1, round(budget.updates / (len(data["train"]) // budget.batch)))
     trainer = Trainer(config, train=data["train"], progress=False)
+    if cell.front.startswith("from counts"):
+        for model in (trainer.model, trainer.averaged()):
+            start_at_counts(model.embedding)
     history = trainer.fit()
     model = trainer.averaged()
     values: dict[str, float] = {
@@ -275,56 +269,6 @@ def train_cell(cell: Cell, budget: Budget, cache: Path) -> dict[str, float]:
     if isinstance(model.embedding, ARSNNSampler):
         values |= look_inside(model.embedding, data["test"])
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
-
-
-@torch.no_grad()
-def look_inside(sampler: ARSNNSampler, data: Rendered) -> dict[str, float]:
-    """Interval against speed, silent pixels, and where the potentials lie."""
-    lengths, speeds, silent, active = [], [], 0.0, 0.0
-    near = total = 0.0
-    histogram = np.zeros(10)
-    edges = np.linspace(-1.5, 3.5, 11)
-    for part in torch.split(torch.arange(len(data)), 64):
-        counts = data.batch(part).counts
-        output = sampler(counts, return_info=True)
-        busy = counts.sum(1) > 0  # pixels and polarities that saw an event
-        silent += float((busy & (output.n_fired == 0)).sum())
-        active += float(busy.sum())
-        u = potentials(sampler, counts)
-        chosen = u[busy.expand_as(u)]
-        near += float(((chosen - sampler.threshold).abs() < 0.5).sum())
-        total += chosen.numel()
-        histogram += np.histogram(chosen.clamp(-1.5, 3.5).cpu().numpy(), edges)[0]
-        interval, fired = output.interval[0].cpu(), (output.n_fired > 0).cpu() & busy.cpu()
-        for row, place in enumerate(part.tolist()):
-            sample = data.labels_at(place)
-            for box, speed, ignored in zip(sample.boxes, sample.speed, sample.ignore, strict=True):
-                x1, y1, x2, y2 = (int(each) for each in (box[0], box[1], box[2].ceil(), box[3].ceil()))
-                here = interval[row, :, y1:y2, x1:x2][fired[row, :, y1:y2, x1:x2]]
-                if not ignored and len(here) >= 5 and math.isfinite(speed):
-                    lengths.append(float(here.float().mean()))
-                    speeds.append(float(speed))
-    rank = [np.argsort(np.argsort(each)).astype(float) for each in (lengths, speeds)]
-    rho = float(np.corrcoef(*rank)[0, 1]) if len(lengths) > 10 and np.std(lengths) > 0 else math.nan
-    bars = {f"u_{low:g}": share for low, share in zip(edges[:-1], histogram / max(1, histogram.sum()), strict=True)}
-    return {
-        "interval_speed_rho": rho, "objects": len(lengths), "interval_mean": float(np.mean(lengths or [math.nan])),
-        "silent_share": silent / max(1, active), "near_threshold": near / max(1, total), **bars,
-    }  # fmt: skip
-
-
-def potentials(sampler: ARSNNSampler, counts: torch.Tensor) -> torch.Tensor:
-    """[T, B, C, H, W] potentials before the reset, by the sampler's equations step by step."""
-    bins = counts.transpose(0, 1)
-    v = s = torch.zeros_like(bins[0])
-    out = []
-    for f in bins.flip(0) if sampler.order == "newest_first" else bins:
-        gate, current = (sampler.conv_in(f) + sampler.conv_rec(s)).chunk(2, 1)
-        u = torch.sigmoid(gate) * v + current
-        s = (u > sampler.threshold).to(u.dtype)
-        v = u * (1 - s) + (sampler.v_reset or 0.0) * s
-        out.append(u)
-    return torch.stack(out)
 
 
 def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: float) -> None:
@@ -413,7 +357,6 @@ def restore(name: str, folder: Path) -> None:
 
 def merge(name: str, folder: Path, gpu: str | None) -> None:
     """results/reproduce*.json out of the cells' files."""
-    from reproduce_rows import Table, rows
 
     from results import Results
 
@@ -438,6 +381,7 @@ def main() -> None:
     parser.add_argument("--budget", choices=list(BUDGETS), default="smoke")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the queue")
     parser.add_argument("--shard", default="0/1", help="i/n: of n machines without a common folder, this is number i")
+    parser.add_argument("--only", default="", help="cells whose name holds this, such as 'hard arsnn full'")
     parser.add_argument("--merge", action="store_true", help="make the results of the cells done, train nothing")
     parser.add_argument("--cells", type=Path, help="folder of the cells' files")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "eas-det-shapes")
@@ -459,7 +403,7 @@ def main() -> None:
     if options.cells is None:
         restore(options.budget, cells_folder)
     shard, shards = (int(each) for each in options.shard.split("/"))
-    mine = queue(budget)[shard::shards]
+    mine = [cell for cell in queue(budget)[shard::shards] if options.only in cell.row]
     cache = options.cache / options.budget
     if options.child == "pace":
         print(f"PACE {pace(budget, cache, 60)}", flush=True)
@@ -480,7 +424,7 @@ def main() -> None:
     children = [subprocess.Popen([*arguments, "--child", str(until)]) for _ in range(options.workers)]
     for child in children:
         child.wait()
-    if shards == 1 and options.cells is None:
+    if shards == 1 and options.cells is None and options.budget != "tiny":
         merge(options.budget, cells_folder, torch.cuda.get_device_name() if budget.device == "cuda" else None)
 
 

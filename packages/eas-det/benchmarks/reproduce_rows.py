@@ -16,7 +16,10 @@ BANDS = ("0-16", "16-63", "63-250", "250-")
 #: (level, what spikes)
 PARTS = (("hard", "none"), ("hard", "full"), ("easy", "none"))
 #: what the method leaves open
-TRIED = ("no-sat no-rpd", "bins8", "rsnn bins8", "near-miss", "samples=T", "oldest-first", "threshold2", "wide", "snn")
+TRIED = (
+    "from counts", "near-miss", "samples=T", "oldest-first", "wide", "bins8", "threshold2", "no-sat no-rpd",
+    "rsnn bins8", "snn", "from counts bins8",
+)  # fmt: skip
 
 
 def rows(table: Table, windows: Sequence[int], seeds: int) -> Iterator[dict[str, Any]]:

@@ -222,6 +222,9 @@ def test_evaluation_gathers_every_item_in_order(data: tuple[Rendered, Rendered],
     assert all(0 < len(each.found) <= 100 for each in found)
     measured = evaluate(lively, data[0], found=found, preset="gen1")
     assert set(measured) == {"coco", "by_speed", "prophesee"}
+    mirrored = Rendered(data[1].counts, [data[1][0]] * len(data[1]), data[1].classes, symmetric=True)
+    with pytest.raises(ValueError, match="symmetric=True, which is for training"):
+        detect(lively, mirrored)
     perfect = [type(each)(each.recording_id, each.t, each.truth, each.truth, each.ignore, each.speed) for each in found]
     assert evaluate(lively, data[0], found=perfect)["coco"]["AP"] == 1.0
 

@@ -50,9 +50,13 @@ def detect(
     Args:
         device: by default that of the model. Under ``torchrun`` each process takes its share, and all get all.
         progress: a bar where stderr is a terminal.
+    Raises:
+        ValueError: data that is mirrored by chance, whose boxes are those of what was not mirrored.
     """
     from tqdm import tqdm
 
+    if getattr(data, "symmetric", False):
+        raise ValueError("data has symmetric=True, which is for training; evaluate a Rendered without it")
     device = device or str(next(model.parameters()).device)
     rank, ranks = processes(device)
     mine = torch.arange(rank, len(data), ranks)
