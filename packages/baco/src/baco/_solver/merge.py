@@ -142,8 +142,9 @@ class _Merges:
             root = onward
 
     def rows_after(self, start: _Clusters) -> int:
-        n = start.user_volume.size
-        return start.grouped(self.roots(n), n).rows
+        root = self.roots(start.has_users.size)
+        sides = start.has_users, start.has_items
+        return sum(np.count_nonzero(np.bincount(root[held], minlength=root.size)) for held in sides)
 
 
 _NO_MERGES = _Merges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
@@ -167,10 +168,12 @@ def _greedy_tree(links: Links, start: _Clusters, budget: int) -> _Merges:
         merges = merges.followed_by(_Merges(names[first], names[second], level[first]))
         group = np.arange(names.size)
         group[second] = first
-        kept, group = np.unique(group, return_inverse=True)
+        kept = np.ones(names.size, np.bool_)
+        kept[second] = False
         names = names[kept]
-        clusters = clusters.grouped(group, kept.size)
-        starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=kept.size))])
+        group = (np.cumsum(kept) - 1)[group]
+        clusters = clusters.grouped(group, names.size)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=names.size))])
         links = _kernels.contract(*links, group, np.argsort(group, kind="stable"), starts)
     return merges.those(np.argsort(-merges.level, kind="stable"))
 
