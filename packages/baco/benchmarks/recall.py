@@ -38,9 +38,7 @@ PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
 }
 #: The issue's least, in %, for BACO by the paper's recipe.
 TARGETS = {("Beauty", "recall@10"): 6.3, ("Beauty", "recall@50"): 14.0, ("Gowalla", "recall@20"): 16.3}
-#: BACO with the balance weights that recommend best on the validation part of each log: what targets are of.
-CHOSEN = {"Beauty": "BACO", "ML-1M": "BACO, paper weights", "Gowalla": "BACO"}
-#: A table that is judged by the paper's headline beside it.
+#: A table that is judged by the paper's headline beside "BACO".
 SMALLER = "BACO, fewer rows"
 RECIPE = {"short": "short recipe", "paper": "the paper's recipe"}
 
@@ -55,7 +53,7 @@ def summarise(out: Results, queue: Iterable[Cell], where: str) -> None:
             _table_8(out, kind, where)
     for kind in kinds:
         full = replace(kind, table="full")
-        judged = kind.table in (CHOSEN[kind.data], SMALLER) and kind.model == "LightGCN"
+        judged = kind.table in ("BACO", SMALLER) and kind.model == "LightGCN"
         if judged and {kind, full} <= done:
             _headline(out, kind, where)
 
@@ -91,7 +89,7 @@ def _recall(out: Results, kind: Cell, done: set[Cell], where: str) -> None:
         note += f", {1 - _mean(out, kind, 'parameters') / _mean(out, full, 'parameters'):.1%} fewer parameters"
     note += f"; {RECIPE[kind.recipe]}{where}{_stopped(out, kind)}"
     target = met = None
-    ours = kind.model == "LightGCN" and kind.table == CHOSEN[kind.data]
+    ours = kind.model == "LightGCN" and kind.table == "BACO"
     if ours and kind.recipe == "short" and share is not None and modulo in done:
         gain = statistics.mean(values) / 100 / _mean(out, modulo, "recall@20")
         target, met = ">= 0.9 of full, >= 1.35 of modulo", share >= 0.9 and gain >= 1.35

@@ -113,9 +113,9 @@ def find_gamma(engine: Engine, budget: int, even_gamma: float, max_sweeps: int, 
             f"allows {budget}: allow more sweeps with max_sweeps, or merging with coarsen=True"
         )
     candidates = [trial]
-    missed = max((one for one in trials if not one.met), key=lambda one: one.gamma, default=trial)
-    if coarsen and missed.gamma > GAP * trial.gamma:
-        candidates.append(missed)
+    missed = [one for one in trials if not one.met and one.gamma > trial.gamma]
+    if coarsen and missed and min(one.gamma for one in missed) > GAP * trial.gamma:
+        candidates.append(max(missed, key=lambda one: one.gamma))
     trial = _choose(engine, candidates, budget)
     sweeps = [(sweep, trial.gamma) for sweep in trial.sweeps]
     if isinstance(engine, Alternating) and coarsen:
