@@ -142,16 +142,18 @@ def generate(out: Results) -> None:
     model = TeCoSLVM(TeCoSConfig((24, 24), 50, 5.0))
     movie = np.random.default_rng(0).normal(size=(2000, 24, 24)).astype(np.float32)
     model.generate(movie[:50], 30)
-    begin = time.process_time()
-    times = [clock(lambda: model.generate(movie, 30)) for _ in range(25)]
-    cpu = (time.process_time() - begin) / len(times)
-    value = statistics.median(times)
+    times, clocks = [], []
+    for _ in range(25):
+        begin = time.process_time()
+        clocks.append(clock(lambda: model.generate(movie, 30)))
+        times.append(time.process_time() - begin)
+    value, wall = statistics.median(times), statistics.median(clocks)
     for name, seconds in (("the film", 10), ("30 trials of it", 300)):
         out.add(
             name=f"50 neurons x 30 trials at 5 ms, 10 s: time of {name}", metric="generation over real time", unit="s",
             ours=value, ratio=seconds / value, target=">= 100", met=seconds / value >= 100, n=len(times),
-            spread=quartiles(times), note=f"thirty trials at once, one thread; the ratio is to {seconds} s; by CPU "
-            f"time, {cpu:.3f} s, it is {seconds / cpu:.0f}",
+            spread=quartiles(times), note=f"thirty trials at once, one thread, its CPU time; the ratio is to {seconds} s;"
+            f" by the clock, with whatever else ran, {wall:.3f} s",
         )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def _fire(size: int, u: Any, current: Any, pairs: Any, noisy: bool, b: Any, thet
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-def _exp(x: Any) -> float:
+def _exp(x: Any) -> Any:
     """exp(x) = exp(x / 16)^16 with ten terms of its series, for |x| <= 3: seven digits or more, no branch."""
     y = x * 0.0625
     e = ((2.7557319223985893e-7 * y + 2.7557319223985893e-6) * y + 2.48015873015873e-5) * y + 1.984126984126984e-4
