@@ -152,12 +152,12 @@ def core() -> Iterator[Cell]:
 
 
 def remedies(seeds: range, names: Sequence[str]) -> Iterator[Cell]:
-    """The preset and its parts; the first seed of plain networks and of the preset meets the strong battery, too."""
+    """The preset and its parts; without AT, one plain network and one preset meet the strong battery, too."""
     for seed in seeds:
         for name in names:
             text, decay = REMEDIES[name]
             for method, title in METHODS.items():
-                strong = seed == 0 and name in (PLAIN, WHOLE)
+                strong = seed == 0 and method == "clean" and name in (PLAIN, WHOLE)
                 # the core table has the plain network of the first three seeds
                 if strong or name != PLAIN or seed > 2:
                     yield Cell("remedies", f"{title}, {name}", seed, "digits", method, text, decay, strong=strong)

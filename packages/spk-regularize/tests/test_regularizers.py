@@ -93,6 +93,8 @@ def test_streaming_keeps_no_potentials() -> None:
     with MembraneMonitor(net, MPDSGR()) as monitor:
         net(images(4, 5, 1, 6, 6))
     assert all(trace.x is None for trace in monitor.layers)
+    # nor the neurons' last ones, which would live through the backward pass
+    assert all(call.state is None for calls in monitor._recording.calls.values() for call in calls)
     with pytest.raises(ValueError, match="kept no potentials"):
         _ = monitor.layers[0].potentials
 
