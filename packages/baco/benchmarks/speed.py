@@ -207,9 +207,9 @@ def part_beauty(out: Results, repeats: int) -> None:
     }
     with threadpool_limits(1):
         ours = interleaved(calls, max(repeats, 7))
-        times = interleaved({"peer": lambda: SpectralCoclustering(n_clusters=1000, random_state=0).fit(X)}, repeats)
-        model = SpectralCoclustering(n_clusters=1000, random_state=0).fit(X)
-    peer_rows = rows_of(model.row_labels_, model.column_labels_)
+        peer = SpectralCoclustering(n_clusters=1000, random_state=0)
+        times = interleaved({"peer": lambda: peer.fit(X)}, repeats)
+    peer_rows = rows_of(peer.row_labels_, peer.column_labels_)
     for how, taken in ours.items():
         ratio = middle(times["peer"]) / middle(taken)
         out.add(
