@@ -144,7 +144,7 @@ class _Merges:
     def rows_after(self, start: _Clusters) -> int:
         root = self.roots(start.has_users.size)
         sides = start.has_users, start.has_items
-        return sum(np.count_nonzero(np.bincount(root[held], minlength=root.size)) for held in sides)
+        return sum(int(np.count_nonzero(np.bincount(root[held], minlength=root.size))) for held in sides)
 
 
 _NO_MERGES = _Merges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))

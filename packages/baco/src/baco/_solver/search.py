@@ -167,8 +167,8 @@ def _choose(engine: Engine, candidates: list[Trial], budget: int) -> Trial:
         engine.set_labels(*trial.labels)
         level = float("inf") if trial.met else _merge(engine, trial, budget)
         found.append((trial, min(trial.gamma, level), engine.labels()))
-        if len(candidates) == 1:
-            return trial
+    if len(found) == 1:
+        return candidates[0]
     gamma = max(holds for _, holds, _ in found)
     values = []
     for _, _, labels in found:
