@@ -152,8 +152,9 @@ def generate(out: Results) -> None:
         out.add(
             name=f"50 neurons x 30 trials at 5 ms, 10 s: time of {name}", metric="generation over real time", unit="s",
             ours=value, ratio=seconds / value, target=">= 100", met=seconds / value >= 100, n=len(times),
-            spread=quartiles(times), note=f"thirty trials at once, one thread, its CPU time; the ratio is to {seconds} s;"
-            f" by the clock, with whatever else ran, {wall:.3f} s",
+            spread=quartiles(times),
+            note=f"thirty trials at once, one thread, its CPU time; the ratio is to {seconds} s; by the clock, "
+            f"with whatever else ran, {wall:.3f} s",
         )  # fmt: skip
 
 
