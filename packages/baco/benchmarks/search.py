@@ -5,7 +5,8 @@
 Vectors of all ids come from a truncated singular value decomposition of the normalised training interactions. A
 codebook's rows are the means of their members; every id gets its row, two steps of LightGCN's propagation follow, and
 Recall@20 is taken on the *validation* part. That takes seconds instead of a training, and puts codebooks in the order
-that trainings put them in (see the page of measurements). It decided how the budget search ends.
+that trainings put them in (see the page of measurements). It decided how the budget search ends; table "untrained" has
+the comparison's tables at their budgets by it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
-from cells import DIM, NAMED, load
+from cells import DIM, NAMED, TITLES, Cell, codebook, load
 
 from baco import BACO, BipartiteGraph, Codebook
 from baco._solver import search
@@ -30,6 +31,7 @@ from results import Results
 Array = np.ndarray[Any, Any]
 RATIOS = (0.05, 0.1, 0.17, 0.25)
 WEIGHTS: dict[str, Any] = {"degree, uniform": NAMED, "as released": "paper"}
+METRIC = "validation Recall@20 without training, %"
 LAYERS, CUT, USERS = 2, 20, 4000
 
 
@@ -126,7 +128,7 @@ def tell(log: Log, name: str, out: Results) -> None:
             note += f"swept again at the merging's resolution {found['again'][0]:.2f}; one sweep {found['one'][0]:.2f}"
             out.add(
                 name=f"{name}, weights {kind}, ratio {ratio}",
-                metric="validation Recall@20 without training, %",
+                metric=METRIC,
                 ours=ours[0],
                 peer=("sweeps alone", sweeps[0]),
                 ratio=ours[0] / sweeps[0],
@@ -145,10 +147,21 @@ def main() -> None:
     for name in ("Beauty", "ML-1M", "Gowalla"):
         if options.only in name:
             log = Log(name)
-            full = log.recall(None)
-            metric = "validation Recall@20 without training, %"
-            out.add(name=f"{name}, all vectors", metric=metric, ours=full, n=1, table="search")
             tell(log, name, out)
+            full = log.recall(None)
+            for table in ("full", "modulo", "BACO", "graphhash"):
+                book = None if table == "full" else codebook(Cell(name, "LightGCN", table, 0), log.train)
+                found = full if book is None else log.recall(book)
+                out.add(
+                    name=f"{name}, {TITLES[table]}",
+                    metric=METRIC,
+                    ours=found,
+                    ratio=found / full,
+                    n=1,
+                    note="" if book is None else f"{book.n_rows} rows",
+                    table="untrained",
+                )
+                out.write()
 
 
 if __name__ == "__main__":
