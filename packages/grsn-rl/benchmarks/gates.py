@@ -54,19 +54,17 @@ def rows(out: Results) -> None:
                 name=f"{TASK}, {name}", metric="training return of the last 50 episodes", ours=trained, n=1,
                 table="tries", note=f"seed {TUNING_SEED}; greedy return afterwards {worth:.4g}; rate {rate:.2f}",
             )  # fmt: skip
-    best = chosen(out)
-    if best is None:
-        return
-    values = out.values(f"{TASK}, grsn, best try", "return")
-    note = "waits in the queue of benchmarks/gates.py"
-    if values:
-        low, high = bootstrap(values, np.median)
-        note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]; {told(PPO)}"
-        note += f"; {median(out.values(f'{TASK}, grsn, best try', 'nJ')):.3g} nJ per step"
-    out.add(
-        name=f"{TASK}, grsn, {best}", metric=RETURN, ours=median(values) if values else None, n=len(values),
-        table="best", note=note,
-    )  # fmt: skip
+    if best := chosen(out):
+        values = out.values(f"{TASK}, grsn, best try", "return")
+        note = "waits in the queue of benchmarks/gates.py"
+        if values:
+            low, high = bootstrap(values, np.median)
+            note = f"seeds: {', '.join(f'{v:.4g}' for v in values)}; median in [{low:.4g}, {high:.4g}]; {told(PPO)}"
+            note += f"; {median(out.values(f'{TASK}, grsn, best try', 'nJ')):.3g} nJ per step"
+        out.add(
+            name=f"{TASK}, grsn, {best}", metric=RETURN, ours=median(values) if values else None, n=len(values),
+            table="best", note=note,
+        )  # fmt: skip
     out.write()
 
 
