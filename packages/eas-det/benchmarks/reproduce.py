@@ -128,6 +128,7 @@ FRONTS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "from counts": ("counts4", "arsnn", {}, 2),
     "from counts bins8": ("counts8", "arsnn", {}, 2),
     "snn": ("counts4", "snn", {}, 2),
+    "untrained": ("counts4", "arsnn", {}, 2),  # for the correlation alone
 }
 CORE = ("arsnn", "rsnn", "no-sat", "no-rpd", "voxel")
 
@@ -144,6 +145,7 @@ def queue(budget: Budget) -> list[Cell]:
     cells += [Cell("surface", s, seed) for s in ("none", "full") for seed in seeds]
     cells += [Cell(front, "none", CHOOSING_SEED, "easy") for front in ("arsnn", *windows)]
     cells += [Cell(front, "none", seed, "easy") for seed in seeds for front in ("arsnn", "best-window")]
+    cells += [Cell("untrained", "none", seed) for seed in seeds]
     return list(dict.fromkeys(cells))
 
 
@@ -251,6 +253,8 @@ def train_cell(cell: Cell, budget: Budget, cache: Path) -> dict[str, float]:
     if cell.front.startswith("from counts"):
         for model in (trainer.model, trainer.averaged()):
             start_at_counts(model.embedding)
+    if cell.front == "untrained":
+        return look_inside(trainer.averaged().embedding, data["test"])
     history = trainer.fit()
     model = trainer.averaged()
     values: dict[str, float] = {
@@ -323,7 +327,7 @@ def take(cell: Cell, budget: Budget, folder: Path, cache: Path) -> float:
         temporary = done.with_suffix(".tmp")
         temporary.write_text(json.dumps(told))
         temporary.replace(done)
-        print(f"{cell.name}: AP {100 * values['test_AP']:.1f}, {seconds:.0f} s", flush=True)
+        print(f"{cell.name}: AP {100 * values.get('test_AP', math.nan):.1f}, {seconds:.0f} s", flush=True)
         claim.unlink(missing_ok=True)
     except Exception:
         # the claim stays: the same cell would fail for the next process too

@@ -28,7 +28,7 @@ def rows(table: Table, windows: Sequence[int], seeds: int) -> Iterator[dict[str,
         best = best_window(table, level, windows)
         for cell in table:
             words = cell.split()
-            if words[0] == level and spiking in words[1:]:
+            if words[0] == level and spiking in words[1:] and metric(table, cell, "test_AP"):
                 yield accuracy(table, cell, best)
         if best is not None:
             yield from gains(table, level, spiking, best, seeds)
