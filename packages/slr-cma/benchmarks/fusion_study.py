@@ -19,7 +19,7 @@ EPOCHS = 40
 #: samples; each set is a seed of the generator that no other part uses
 TRAIN, VALIDATION, TEST = 1000, 600, 2000
 SETS = ("clean", "mixed", "heavy")
-#: events that tell more, until each modality alone is worth about the same (chosen on validation)
+#: events that tell more: the modalities are nearer to equally useful
 BALANCED = replace(HARD, threshold=0.39)
 WORLDS = {"hard": HARD, "balanced": BALANCED, "easy": SignWorld()}
 
