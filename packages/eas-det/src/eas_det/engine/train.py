@@ -91,7 +91,7 @@ class Trainer:
         self.model = model.to(cfg.device)
         if model.spiking == "none":
             # a fifth faster on a CPU; neurons would turn everything round and back
-            self.model.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.folder = None if folder is None else Path(folder)
         self.progress = progress and self.rank == 0
         self.history = History()
