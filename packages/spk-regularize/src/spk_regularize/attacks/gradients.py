@@ -117,7 +117,7 @@ class AttackGradient:
             if seen is None:
                 return native(x)
             s, h = seen
-            phi = torch.stack([self._call(layer, u) for u in h - module.threshold])
+            phi = torch.stack([self._call(layer, u) for u in h - layer.adapter.threshold(module)])
             return Unrolled.apply(x, s, h, phi, module, known)  # type: ignore[no-untyped-call]
 
         # neurons that are called otherwise, or have parameters of their own, take the reference's loop

@@ -43,7 +43,7 @@ class Unrolled(torch.autograd.Function):
         return out, None, None, None, None, None
 
 
-def plain_numbers(module: nn.Module) -> tuple[float, float, float] | None:
+def plain_numbers(module: Any) -> tuple[float, float, float] | None:
     """(decay, gain, level of the reset) of a LIF neuron whose numbers are numbers, else None."""
     if type(module) not in (LIF, IF):
         return None
