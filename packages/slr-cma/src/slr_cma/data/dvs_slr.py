@@ -64,7 +64,8 @@ def scan(root: Path | str, keys: Sequence[Key] | None = None) -> tuple[list[File
             return nested, True
         return (root / f"{name}.npz", True) if f"{name}.npz" in here else (nested, False)
 
-    present, missing = [], []
+    present: list[Files] = []
+    missing: list[Files] = []
     for key in split_keys("all") if keys is None else keys:
         (events, found), (frames, also) = locate(key, "event"), locate(key, "frame")
         (present if found and also else missing).append(Files(key, events, frames))
