@@ -191,7 +191,7 @@ def pgd(out: Results) -> None:
             name="PGD, 10 steps, 200 digits", metric="CPU time", unit="s", ours=statistics.median(times["ours"]),
             peer=(name, statistics.median(times[name])), ratio=value, target=f">= {target}x", met=value >= target,
             n=ROUNDS, spread=spread, table="speed", note="equal pixels checked first; spread is that of the ratio",
-            **({"headline": "PGD equals {peer}'s pixel for pixel, {ratio:.1f}x as fast"} if name == "ART" else {}),
+            **({"headline": "PGD equals {peer}'s pixel for pixel, {ratio:.2f}x as fast"} if name == "ART" else {}),
         )  # fmt: skip
 
 
