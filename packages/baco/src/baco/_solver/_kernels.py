@@ -313,16 +313,18 @@ def inside_weight(indptr, indices, edge_weights, own, other, start, stop):
 
 
 @njit(cache=True, nogil=True)
-def best_partners(indptr, indices, weights, user_volume, item_volume):
-    """For each cluster the neighbour whose merger pays at the highest resolution, and that resolution.
+def best_partners(indptr, indices, weights, user_volume, item_volume, partner, level, stale):
+    """Of each stale cluster the neighbour whose merger pays at the highest resolution, and that resolution.
 
     Merging a and b gains ``L_ab - scale (U_a V_b + U_b V_a)``, which is positive up to the scale
-    ``L_ab / (U_a V_b + U_b V_a)``. Ties: the pair with the smaller ids, so that partners agree.
+    ``L_ab / (U_a V_b + U_b V_a)``. Ties: the pair with the smaller ids, so that partners agree. Writes ``partner``
+    (-1 where there is none) and ``level``.
     """
-    n = indptr.size - 1
-    partner = np.full(n, -1, np.int64)
-    level = np.zeros(n, np.float64)
-    for a in range(n):
+    for a in range(indptr.size - 1):
+        if not stale[a]:
+            continue
+        partner[a] = -1
+        level[a] = 0.0
         for e in range(indptr[a], indptr[a + 1]):
             b = np.int64(indices[e])
             if b == a or not weights[e] > 0.0:
@@ -336,7 +338,6 @@ def best_partners(indptr, indices, weights, user_volume, item_volume):
                 p = partner[a]
                 if min(a, b) < min(a, p) or (min(a, b) == min(a, p) and max(a, b) < max(a, p)):
                     partner[a] = b
-    return partner, level
 
 
 @njit(cache=True, nogil=True)

@@ -92,7 +92,7 @@ def _links(pointer: Array, neighbours: Array, weights: Array, users: Array, item
     """Edge weight between different clusters, both ways; built in pieces so that memory follows clusters."""
     import scipy.sparse as sp
 
-    total = sp.csr_matrix((n_clusters, n_clusters))
+    total: Any = None
     n_users = pointer.size - 1
     start = 0
     while start < n_users:
@@ -103,7 +103,8 @@ def _links(pointer: Array, neighbours: Array, weights: Array, users: Array, item
         columns = items[neighbours[part]]
         values = weights[part] if weights.size else np.ones(rows.size)
         across = rows != columns
-        total = total + sp.csr_matrix((values[across], (rows[across], columns[across])), shape=(n_clusters, n_clusters))
+        part_links = sp.csr_matrix((values[across], (rows[across], columns[across])), shape=(n_clusters, n_clusters))
+        total = part_links if total is None else total + part_links
         start = stop
     both = (total + total.T).tocsr()
     return both.indptr.astype(np.int64), both.indices.astype(np.int64), both.data
@@ -151,11 +152,17 @@ _NO_MERGES = _Merges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def _greedy_tree(links: Links, start: _Clusters, budget: int) -> _Merges:
-    """Mergers of linked clusters, enough of them to meet the budget where links allow."""
-    clusters, names = start, np.arange(start.user_volume.size)
+    """Mergers of linked clusters, enough of them to meet the budget where links allow.
+
+    What a merger of others does to a cluster's links only lowers their levels (mediants), so its best partner stays
+    the best until one of the two merges: only then is it looked for again.
+    """
+    n = start.user_volume.size
+    clusters, names = start, np.arange(n)
+    partner, level, stale = np.full(n, -1, np.int64), np.zeros(n), np.ones(n, np.bool_)
     merges = _NO_MERGES
     while True:
-        partner, level = _kernels.best_partners(*links, clusters.user_volume, clusters.item_volume)
+        _kernels.best_partners(*links, clusters.user_volume, clusters.item_volume, partner, level, stale)
         best_left = float(level.max(initial=0.0))
         # mergers that later rounds may still find come after all those above the best level left
         if best_left == 0.0 or merges.those(merges.level >= best_left).rows_after(start) <= budget:
@@ -170,8 +177,12 @@ def _greedy_tree(links: Links, start: _Clusters, budget: int) -> _Merges:
         group[second] = first
         kept = np.ones(names.size, np.bool_)
         kept[second] = False
-        names = names[kept]
+        merged = ~kept
+        merged[first] = True
+        stale = (merged | ((partner >= 0) & merged[partner]))[kept]
+        names, level = names[kept], level[kept]
         group = (np.cumsum(kept) - 1)[group]
+        partner = np.where(partner >= 0, group[partner], -1)[kept]
         clusters = clusters.grouped(group, names.size)
         starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=names.size))])
         links = _kernels.contract(*links, group, np.argsort(group, kind="stable"), starts)
