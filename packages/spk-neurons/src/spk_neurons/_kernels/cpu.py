@@ -67,9 +67,11 @@ def _state(v0: Tensor | float, like: np.ndarray[Any, Any]) -> tuple[np.ndarray[A
     """A first state as kernels take it: the array, or an empty one and the number that stands for it."""
     if isinstance(v0, Tensor) and v0.numel() > 1 and not any(v0.stride()):
         v0 = float(v0.detach().flatten()[0])
-    if isinstance(v0, Tensor):
-        return _np(v0.contiguous()).reshape(-1), 0.0
-    return like[0, :0], v0
+    return (_row(v0), 0.0) if isinstance(v0, Tensor) else (like[0, :0], v0)
+
+
+def _row(v: Tensor) -> np.ndarray[Any, Any]:
+    return _np(v.contiguous()).reshape(-1)
 
 
 def spikes(
@@ -123,7 +125,7 @@ def adjoint(
     g = rows(gs)
     args = (
         rows(x), *_state(v0, g), g, g if given is None else rows(given), g if gh is None else rows(gh),
-        _np(ab), channels, inner, _state(0.0 if gv_last is None else gv_last, g)[0], carry.numpy().reshape(n), *numbers,
+        _np(ab), channels, inner, g[0, :0] if gv_last is None else _row(gv_last), carry.numpy().reshape(n), *numbers,
         gx.numpy().reshape(steps, n), *constants(rule.kind, rule.p0, rule.p1),
     )  # fmt: skip
     _tiled(partial(kernel, *args), steps, n, g.itemsize)
