@@ -153,6 +153,7 @@ torch.manual_seed(0)
 model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), PLIF(backend="torch")))
 x = torch.rand(2, 5, 3, 4)
 model(x[1]).sum().backward()
+torch.distributed.barrier()  # a rank that leaves early may take the other one's connection down
 torch.distributed.destroy_process_group()
 """
 
@@ -168,6 +169,7 @@ def test_two_ranks_average_the_gradients_and_import_is_quiet(tmp_path: Path) -> 
         model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), PLIF(backend="torch")))
         x = torch.rand(2, 5, 3, 4)
         model(x[0]).sum().backward()
+        torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()
         said, told = other.communicate(timeout=120)
