@@ -115,8 +115,8 @@ def call(entry: Callable[[], object], program: str, words: Sequence[str], folder
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = os.fork()
         if child == 0:
-            _become(entry, program, words, folder, out.fileno(), err.fileno())
-        status = _wait(child, limit)
+            become(entry, program, words, folder, out.fileno(), err.fileno())
+        status = wait(child, limit)
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -125,7 +125,7 @@ def call(entry: Callable[[], object], program: str, words: Sequence[str], folder
     return Outcome(status, texts[0], texts[1], left)
 
 
-def _become(
+def become(
     entry: Callable[[], object], program: str, words: Sequence[str], folder: Path, out: int, err: int
 ) -> typing.NoReturn:
     """The child: the command, and nothing of the parent after it."""
@@ -149,7 +149,8 @@ def _become(
         os._exit(status)
 
 
-def _wait(child: int, limit: int) -> int | None:
+def wait(child: int, limit: float) -> int | None:
+    """Exit status, or None where the child was ended after so many seconds, with all that it started."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)

@@ -14,15 +14,15 @@ import importlib
 import json
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import faults
 import monorepo
 
 SEED = 20261128
@@ -142,40 +142,10 @@ def start(package: str, words: Sequence[str], log: Path) -> int:
     """The command in a fork that leads a process group of its own; its number."""
     child = os.fork()
     if child == 0:
-        _become(package, words, log)
-    return child
-
-
-def _become(package: str, words: Sequence[str], log: Path) -> NoReturn:
-    status = 1
-    try:
-        os.setsid()
+        entry = importlib.import_module(f"{package.replace('-', '_')}.cli").main
         with log.open("a") as told:
-            os.dup2(told.fileno(), 1)
-            os.dup2(told.fileno(), 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        sys.argv = [package, *words]
-        importlib.import_module(f"{package.replace('-', '_')}.cli").main()
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def wait(child: int, seconds: float) -> int | None:
-    """Exit status of a child, or None where it had to be killed after so many seconds, with all that it started."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+            faults.become(entry, package, words, log.parent, told.fileno(), told.fileno())
+    return child
 
 
 def outcome(folder: Path, kept: Sequence[str]) -> dict[str, Any]:
@@ -216,12 +186,12 @@ def check(trainer: Trainer, kills: int) -> tuple[float, list[str]]:
     chance = random.Random(f"{SEED} {trainer.package} {trainer.name}")
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        if wait(_prepared(trainer, place), LIMIT) != 0:
+        if faults.wait(_prepared(trainer, place), LIMIT) != 0:
             return 0.0, ["its inputs could not be made"]
         log = place / "log"
 
         def run(folder: str, seconds: float) -> int | None:
-            return wait(start(trainer.package, trainer.words(place, place / folder), log), seconds)
+            return faults.wait(start(trainer.package, trainer.words(place, place / folder), log), seconds)
 
         for folder in ("warm", "whole"):  # the first one compiles
             begin = time.monotonic()

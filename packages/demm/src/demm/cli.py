@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from demm._graph import MultiRelationalGraph
 
 app = typer.Typer(
-    help="Cluster a graph with many kinds of edges.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

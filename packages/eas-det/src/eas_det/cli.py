@@ -11,7 +11,7 @@ import typer
 
 from . import commands
 
-app = typer.Typer(help="Event cameras: recordings in, boxes out.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 File = Annotated[Path, typer.Argument(help="A recording: .dat, .raw, .bin, .es, .aedat4, .h5, .npy, .npz, .csv.")]
 Format = Annotated[str, typer.Option("--format", help="auto, or the format's name.")]

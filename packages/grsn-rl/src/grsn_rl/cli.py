@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Recurrent spiking agents where a GRU was.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Env = Annotated[str, typer.Option(help="Environment; `grsn-rl envs` lists the names.")]

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from slr_cma.data.cache import CachedSigns
 
 app = typer.Typer(
-    help="Signs from paired events and frames; whether a dataset needs time.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 app = typer.Typer(
-    help="Regularise spiking networks, and measure their robustness.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

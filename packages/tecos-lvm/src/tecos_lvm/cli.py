@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Spike trains from the stimulus.", no_args_is_help=True, add_completion=False,
+app = typer.Typer(no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False)  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 KINDS = ("onken", "nwb", "zheng", "pillow")
