@@ -4,8 +4,9 @@
 
 Soft actor-critic on Pendulum-V, 50,000 steps; QMIX on a skirmish, 50,000 steps; greedy return over 100 episodes at the
 end. A memory's settings are chosen from its list by the training return of short runs of seed 100; then seeds 0, 1, 2
-run with them. Cells run one after another on one thread and are written to results/reproduce-further.json as they end;
-a stopped queue goes on where it was. ``--out FOLDER`` writes to another folder, ``--merge FOLDER`` takes its cells in.
+run with them. The second table takes the settings that the first chose for the same algorithm and memory. Cells run one
+after another on one thread and are written to results/reproduce-further.json as they end; a stopped queue goes on where
+it was. ``--out FOLDER`` writes to another folder, ``--merge FOLDER`` takes its cells in.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ TUNING_SEED, SEEDS = 100, (0, 1, 2)
 SMALL = {"lr": 1e-3, "batch": 16, "length": 32, "updates_per_step": 0.25, "gamma": 0.9}
 SCALED = {"lr": 3e-3, "batch": 32, "length": 24, "updates_per_step": 0.25, "gamma": 0.9, "reward_scale": 0.1}
 TEAM = {"lr": 1e-3, "epsilon_steps": 15_000, "sync_every": 100}
+TRACED = TEAM | {"trace": 0.6}
+TWICE = TRACED | {"updates_per_episode": 2.0}
 #: what is tried for each memory of an algorithm; a single entry is taken as it is. Names of the memory's own start with
 #: a dot
 TRIES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
@@ -62,12 +65,8 @@ TRIES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
         "none": (SCALED,),
     },
     "td3": dict.fromkeys(("gru", "none"), (SCALED,)) | {"grsn": (SCALED | {".gain": 4},)},
-    "qmix": {
-        "gru": (TEAM,),
-        "grsn": (TEAM | {".gain": 4},),
-        "lif": (TEAM,),
-        "none": (TEAM,),
-    },
+    "qmix": dict.fromkeys(("gru", "lif", "none"), (TEAM, TRACED, TWICE))
+    | {"grsn": (TEAM | {".gain": 4}, TRACED | {".gain": 4}, TWICE | {".gain": 4}, TWICE)},
 }
 PENDULUM = {"updates_per_step": 0.08}
 CORE = (
@@ -82,6 +81,11 @@ MORE = (
     (Task("foraging:8x8-2p-3f-v3", "qmix", 50_000, 30_000, {}), ("gru", "grsn", "lif")),
     (Task("mpe:simple_speaker_listener_v4", "qmix", 50_000, 30_000, {}), ("gru", "grsn", "lif")),
 )
+
+
+def searched(task: Task) -> Task:
+    """The task whose search chooses an algorithm's settings: the core table's."""
+    return next((each for each, _ in CORE if each.algo == task.algo), task)
 
 
 def told(settings: Mapping[str, Any]) -> str:
@@ -137,9 +141,9 @@ def queue(more: bool) -> list[Cell]:
         pairs = [(task, memory) for task, memories in table for memory in memories]
         for task, memory in pairs:
             count = len(TRIES[task.algo][memory])
-            cells += [Cell(task, memory, k, TUNING_SEED) for k in range(count if count > 1 else 0)]
+            cells += [Cell(searched(task), memory, k, TUNING_SEED) for k in range(count if count > 1 else 0)]
         cells += [Cell(task, memory, None, seed) for seed in SEEDS for task, memory in pairs]
-    return cells
+    return [cell for k, cell in enumerate(cells) if cell not in cells[:k]]
 
 
 def chosen(out: Results, task: Task, memory: str) -> dict[str, Any] | None:
@@ -147,7 +151,7 @@ def chosen(out: Results, task: Task, memory: str) -> dict[str, Any] | None:
     found = TRIES[task.algo][memory]
     if len(found) == 1:
         return found[0]
-    scores = [out.values(Cell(task, memory, k, TUNING_SEED).label, "train_return") for k in range(len(found))]
+    scores = [out.values(Cell(searched(task), memory, k, TUNING_SEED).label, "train_return") for k in range(len(found))]
     return found[scores.index(max(scores))] if all(scores) else None
 
 

@@ -15,6 +15,7 @@ import torch
 from grsn_rl import Agent, evaluate
 from grsn_rl.envs import GymVec, make
 from grsn_rl.envs.vector import VecEnv
+from grsn_rl.runs import read_metrics
 
 SMALL = {"hidden": 8, "embed": 8, "shortcut": 8, "head": 8}
 PPO = {"horizon": 16, **SMALL}
@@ -59,6 +60,22 @@ def test_train_2n_equals_train_n_save_load_train_n(
     rows = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "parts")]
     assert rows[0] == rows[1]
     assert len(rows[0].splitlines()) > 3
+
+
+def test_evaluations_on_the_way_are_a_column_and_change_nothing(tmp_path: Path) -> None:
+    n = 4 * 16 * 6
+    plain, watched = small(), small()
+    plain.learn(n, progress=False)
+    watched.learn(n, progress=False, run=tmp_path, eval_every=130, eval_episodes=4)
+    assert equal(plain.algorithm.get_state(), watched.algorithm.get_state())
+    rows = read_metrics(tmp_path)
+    seen = [row["steps"] for row in rows if row["greedy_return"] == row["greedy_return"]]
+    assert seen == [192, 320]  # rollouts of 64 steps: the first ends past 130 and past 260
+    again = small()
+    again.learn(320, progress=False)
+    assert rows[4]["greedy_return"] == evaluate(again, episodes=4).mean
+    with pytest.raises(ValueError, match="by an environment's name"):
+        small(env=make("CartPole-P", 4)).learn(64, progress=False, eval_every=64)
 
 
 def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:

@@ -205,8 +205,8 @@ def queue() -> list[Cell]:
     """All cells, the headline first."""
     main = [WHOLE, PLAIN, "preset + MPD-SGR 1", "weight decay + input gradient"]
     rest = [name for name in REMEDIES if name not in main]
-    first = [*core(), *remedies(range(5), main), *general(range(1)), *remedies(range(5), rest)]
-    return [*first, *alone(), *search(), *elsewhere(), *general(range(1, 3))]
+    first = [*core(), *remedies(range(5), main), *elsewhere(), *general(range(1)), *remedies(range(5), rest)]
+    return [*first, *alone(), *search(), *general(range(1, 3))]
 
 
 def data_file(name: str) -> Path | None:

@@ -15,7 +15,9 @@ from tecos_lvm.config import MEMORIES
 from tecos_lvm.datasets import SyntheticRetina
 from tecos_lvm.free import free_run
 from tecos_lvm.losses import kl_normal, spike_nll
+from tecos_lvm.model import TeCoSState
 from tecos_lvm.recurrence import escape
+from tecos_lvm.train import _Streams
 
 
 def seeded(seed: int = 1) -> torch.Generator:
@@ -34,8 +36,9 @@ def make(**options: object) -> TeCoSLVM:
 
 @pytest.mark.parametrize("reset", ["soft", "hard"])
 @pytest.mark.parametrize("hidden", ["noisy", "lif"])
-def test_compiled_loop_equals_its_twin(reset: str, hidden: str) -> None:
-    model, x = make(reset=reset, hidden=hidden), stimulus()
+@pytest.mark.parametrize("memory", ["cascade", "none"])
+def test_fast_path_equals_its_twin(reset: str, hidden: str, memory: str) -> None:
+    model, x = make(reset=reset, hidden=hidden, memory=memory), stimulus()
     y = (torch.rand(2, 12, 5, generator=seeded(2)) < 0.2).double()
     found = {}
     for backend in ("reference", "fast"):
@@ -43,7 +46,9 @@ def test_compiled_loop_equals_its_twin(reset: str, hidden: str) -> None:
         out = model(x, y_teacher=y, generator=seeded(), backend=backend)
         loss = TeCoSLoss(beta=0.1)
         (loss.spike_terms(out, None, y, sigma=0.3, dt_ms=10.0) + 0.1 * loss.kl(out)).backward()
-        found[backend] = {n: p.grad.clone() for n, p in model.named_parameters()}
+        found[backend] = {
+            n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in model.named_parameters()
+        }
         found[backend]["kl"] = out.kl.detach()
         found[backend]["p"] = out.p_spike.detach()
     for name, wanted in found["reference"].items():
@@ -243,12 +248,15 @@ def test_gradient_balance_keeps_the_value() -> None:
     assert TeCoSLoss(free_bits=100.0).kl(out).item() == pytest.approx(400.0)
 
 
-def test_training_lowers_the_loss_and_resumes_to_the_same_weights(small: SyntheticRetina, tmp_path: Path) -> None:
+@pytest.mark.parametrize("carry_s", [0.0, 1.2])
+def test_training_lowers_the_loss_and_resumes_to_the_same_weights(
+    small: SyntheticRetina, tmp_path: Path, carry_s: float
+) -> None:
     torch.manual_seed(0)
     config = TeCoSConfig((6, 6), 4, feature_dim=12, hidden_dim=12, decoder_dim=24, coder_dim=16, latent_dim=4)
     first = TeCoSLVM(config)
     start = {k: v.clone() for k, v in first.state_dict().items()}
-    recipe = TrainConfig(steps=40, batch=8, clip_s=0.4, burn_in_s=0.1, checks=4)
+    recipe = TrainConfig(steps=40, batch=8, clip_s=0.4, carry_s=carry_s, burn_in_s=0.1, checks=4)
     whole = fit(first, small.train, small.val, config=recipe, progress=False)
     assert whole.history[-1]["train_loss"] < whole.history[0]["train_loss"]
     second = TeCoSLVM(config)
@@ -270,6 +278,41 @@ def test_training_lowers_the_loss_and_resumes_to_the_same_weights(small: Synthet
     (tmp_path / "checkpoints" / "last.pt").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         fit(second, small.train, small.val, config=recipe, run_dir=tmp_path, progress=False)
+
+
+def test_a_clip_goes_on_where_the_last_one_ended() -> None:
+    streams = _Streams(200, 3, 10, TrainConfig(batch=4, carry_s=0.5, seed=1), dt_ms=10.0)
+    model, before, went_on = make(), None, 0
+    model.set_rest(TeCoSState.of(part + 2 for part in model.initial_state().parts()))
+    for _ in range(40):
+        streams.move(model)
+        now = [*zip(streams.starts.tolist(), streams.trial.tolist(), strict=True)]
+        for row, (start, trial) in enumerate(now):
+            assert 0 <= start <= 190
+            if before is None:
+                continue
+            on = (start, trial) == (before[row][0] + 10, before[row][1])
+            went_on += on
+            assert streams.states[0] is not None
+            wanted = 1.0 if on else 2.0 if start else 0.0  # what the step before left, rested, blank
+            assert all(bool((part[row] == wanted).all()) for part in streams.states[0].parts())
+        before = now
+        streams.states = [TeCoSState.of(part + 1 for part in model.initial_state(4).parts()), None]
+    assert 0.6 * 156 < went_on < 0.85 * 156  # four of five clips, but for streams at the movie's end
+
+
+def test_a_stretch_starts_at_the_mean_state_of_the_training(small: SyntheticRetina) -> None:
+    torch.manual_seed(0)
+    model = TeCoSLVM(TeCoSConfig((6, 6), 4, feature_dim=8, hidden_dim=8, decoder_dim=8, coder_dim=8, latent_dim=4))
+    assert not any(part.any() for part in model.rested_state(2).parts())
+    recipe = TrainConfig(steps=20, batch=4, clip_s=0.2, carry_s=1.0, checks=1)
+    fit(model, small.train, small.val, config=recipe, progress=False)
+    start = model.rested_state(3)
+    assert all(bool(part.any()) for part in (start.encoder, start.decoder, *start.memory))
+    assert not any(part.any() for part in model.initial_state(2).parts())
+    state = model(small.train.stimulus[None, :50]).state
+    model.set_rest(state)
+    torch.testing.assert_close(model.rested_state(2).memory[0], state.memory[0].repeat(2, 1))
 
 
 def _stop_at(step: int) -> Callable[[dict[str, float]], None]:
@@ -320,7 +363,7 @@ def test_bad_input(model: TeCoSLVM) -> None:
         (lambda: make(memory="brain"), "memory='brain'"),
         (lambda: make(encoder="custom"), "belong together"),
         (lambda: TeCoSLoss(nll=0), "weigh 0"),
-        (lambda: TrainConfig(burn_in_s=2.0), "burn_in_s"),
+        (lambda: TrainConfig(carry_s=0.0, burn_in_s=2.0), "burn_in_s"),
         (lambda: make(output="lif").log_likelihood(x[0], np.zeros((1, 12, 5))), "no likelihood"),
         (lambda: model.standardise(np.zeros((4, 3, 4))), "constant"),
         (lambda: fit(model, SpikeDataset(np.zeros((1, 300, 5)), 10.0)), "no stimulus"),

@@ -118,6 +118,8 @@ class Agent:
         run: Run | str | Path | None = None,
         checkpoint_every: float = 60.0,
         total: bool = False,
+        eval_every: int = 0,
+        eval_episodes: int = 20,
     ) -> Agent:
         """Train for so many more environment steps (whole rollouts, so up to one more).
 
@@ -126,12 +128,19 @@ class Agent:
                 where the output is a terminal. run: a folder for config.json, metrics.csv, tb/ and
                 checkpoints/last.npz.
             checkpoint_every: seconds between checkpoints of the run. total: ``steps`` is the sum to reach, not to add.
+            eval_every: environment steps between evaluations, whose mean greedy return is the run's column
+            ``greedy_return`` (nan between them; actions in training are drawn, so its returns are lower); 0: none.
+            eval_episodes: greedy episodes of each.
         Returns:
             The agent itself.
         Interrupting (Ctrl-C) ends after the present rollout, with a checkpoint in the run's folder, and raises
         KeyboardInterrupt; a second one ends at once.
         """
+        from grsn_rl.evaluate import evaluate
+
         a = self.algorithm
+        if whole("eval_every", eval_every, 0) and self.config["env"] is None:
+            raise ValueError("eval_every needs an agent created by an environment's name; yours was made already")
         goal = whole("steps", steps, 0) + (0 if total else a.steps)
         folder = Run(run, self) if isinstance(run, (str, Path)) else run
         with interruptible() as stopped, folder or _nothing(), _bar(goal, a.steps, progress) as bar:
@@ -149,6 +158,9 @@ class Agent:
                     "length": mean_of(a.lengths),
                 }
                 told |= self.spiking() | numbers
+                if eval_every:
+                    due = a.steps // eval_every > before // eval_every
+                    told["greedy_return"] = evaluate(self, episodes=eval_episodes).mean if due else float("nan")
                 bar.set_postfix(
                     {k: f"{told[k]:.3g}" for k in ("return", "rate", "nJ") if k in told} | {"steps/s": f"{speed:.0f}"},
                     refresh=False,

@@ -20,6 +20,9 @@ Steps = Annotated[int, typer.Option(help="Environment steps in all.")]
 Threads = Annotated[int, typer.Option(help="Threads of PyTorch; networks this small want one.")]
 Preset = Annotated[str | None, typer.Option(help="Settings by name, such as paper for sac.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting of the algorithm, NAME=VALUE; repeatable.")]
+EvalEvery = Annotated[
+    int, typer.Option(help="Steps between evaluations: the column greedy_return of metrics.csv. 0: none.")
+]
 Episodes = Annotated[int, typer.Option(help="Greedy episodes.")]
 
 
@@ -46,20 +49,20 @@ def _threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _learn(agent: Any, steps: int, out: Path) -> None:
+def _learn(agent: Any, steps: int, out: Path, eval_every: int = 0) -> None:
     try:
-        agent.learn(steps, run=out, total=True)
+        agent.learn(steps, run=out, total=True, eval_every=eval_every)
     except KeyboardInterrupt:
         typer.echo(f"interrupted at {agent.steps} steps; `grsn-rl resume {out} --steps {steps}` goes on", err=True)
         raise typer.Exit(130) from None
 
 
-def _finish(agent: Any, steps: int, out: Path, as_json: bool) -> None:
+def _finish(agent: Any, steps: int, out: Path, eval_every: int, as_json: bool) -> None:
     """Train to so many steps, play twenty greedy episodes, and leave what they gave in results.json."""
     from grsn_rl import evaluate
     from grsn_rl.runs import write_whole
 
-    _learn(agent, steps, out)
+    _learn(agent, steps, out, eval_every)
     result = evaluate(agent, episodes=20)
     told = {"run": str(out), "steps": agent.steps, **result.to_dict()}
     write_whole(out / "results.json", _plain(told) + "\n")
@@ -100,6 +103,7 @@ def train(
     num_envs: Annotated[int | None, typer.Option(help="Environments at once.")] = None,
     preset: Preset = None,
     settings: Setting = None,
+    eval_every: EvalEvery = 0,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
@@ -112,13 +116,14 @@ def train(
         given.setdefault("anneal_steps", steps)
     agent = Agent.create(env, algo, memory, seed, num_envs=num_envs, preset=preset, **given)
     folder = out or Path("runs") / f"{env}-{algo}-{memory}-{seed}".replace(":", "-")
-    _finish(agent, steps, folder, as_json)
+    _finish(agent, steps, folder, eval_every, as_json)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     steps: Steps = 200_000,
+    eval_every: EvalEvery = 0,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
@@ -127,7 +132,7 @@ def resume(
     from grsn_rl.runs import LAST
 
     _threads(threads)
-    _finish(Agent.load(run / LAST), steps, run, as_json)
+    _finish(Agent.load(run / LAST), steps, run, eval_every, as_json)
 
 
 @app.command("eval")

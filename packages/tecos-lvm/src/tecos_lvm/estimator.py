@@ -50,8 +50,8 @@ class TeCoSRegressor(Scored):
 
     Args:
         dt_ms: bin of the arrays. memory, output, reset, prior, encoder, feature_dim, hidden_dim, latent_dim,
-            coder_dim, decoder_dim, sigma: see :class:`~tecos_lvm.TeCoSConfig`. steps, batch, clip_s, burn_in_s, lr,
-            weight_decay, checks, patience: see :class:`~tecos_lvm.TrainConfig`.
+            coder_dim, decoder_dim, sigma: see :class:`~tecos_lvm.TeCoSConfig`. steps, batch, clip_s, carry_s,
+            burn_in_s, lr, weight_decay, checks, patience: see :class:`~tecos_lvm.TrainConfig`.
         val_share: end of the training data that selects the weights where ``fit`` gets no ``val``; 0 keeps the last.
         n_samples: free-running samples that a prediction averages. seed: of everything. progress: a bar on a terminal.
 
@@ -72,8 +72,9 @@ class TeCoSRegressor(Scored):
     decoder_dim: int = 128
     sigma: float = 0.3
     steps: int = 1200
-    batch: int = 16
-    clip_s: float = 1.0
+    batch: int = 32
+    clip_s: float = 0.5
+    carry_s: float = 16.0
     burn_in_s: float = 0.25
     lr: float = 3e-3
     weight_decay: float = 0.0

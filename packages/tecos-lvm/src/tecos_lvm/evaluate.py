@@ -105,8 +105,9 @@ def length_curve(
 ) -> list[dict[str, float]]:
     """Scores against how long a state has been carried: the benchmark of longer time scales.
 
-    The movie is cut into stretches of each length. Each starts from a fresh state ``warm_s`` before its beginning
-    and carries it to its end. Every length is scored on the same bins, so rows differ in the age of the state alone.
+    The movie is cut into stretches of each length. Each starts from the model's rested state ``warm_s`` before its
+    beginning and carries it to its end. Every length is scored on the same bins, so rows differ in the age of the
+    state alone.
 
     Args:
         model: fitted, usually on short clips. data: repeats of one movie, longer than the longest length.
@@ -135,7 +136,9 @@ def length_curve(
         generator = torch.Generator().manual_seed(seed)
         starts = np.arange(0, covered, length)
         with torch.no_grad():
-            out = model(np.stack([x[s : s + warm + length] for s in starts]), n_samples=n_samples, generator=generator)
+            pieces = np.stack([x[s : s + warm + length] for s in starts])
+            rested = model.rested_state(n_samples * len(pieces))
+            out = model(pieces, rested, n_samples=n_samples, generator=generator)
         p = out.p_spike[:, :, warm:].mean(0).flatten(0, 1).double().numpy()
         own = out.spikes[:, :, warm:].flatten(0, 1).to(torch.uint8).numpy()
         real = y.reshape(-1, length, data.n_neurons)

@@ -31,10 +31,6 @@ class Memory(nn.Module):
     size: int
     widths: tuple[int, ...]
 
-    def start(self, batch: int, like: Tensor) -> State:
-        """The state before the first step: zeros."""
-        return tuple(torch.zeros(batch, n, dtype=like.dtype, device=like.device) for n in self.widths)
-
     def read(self, state: State) -> Tensor:
         """h of a state, without a step."""
         raise NotImplementedError

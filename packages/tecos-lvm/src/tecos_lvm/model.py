@@ -7,6 +7,7 @@ cascade memory and the soft reset are our choices (docs, page "The model").
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from spk_neurons import functional as F
-from spk_neurons.noise import Gaussian
 from tecos_lvm._checks import Array, binary, finite_stimulus
 from tecos_lvm.config import TeCoSConfig
 from tecos_lvm.features import gain_linear, make_features
 from tecos_lvm.free import free_run
-from tecos_lvm.memory import Cascade, make_memory
-from tecos_lvm.recurrence import DECAY, LOGVAR, THRESHOLD, Coder, run_fast, run_reference
+from tecos_lvm.memory import Cascade, Nothing, make_memory
+from tecos_lvm.recurrence import DECAY, LOGVAR, THRESHOLD, Coder, Given, run_at_once, run_fast, run_reference
 
 __all__ = ["TeCoSLVM", "TeCoSOutput", "TeCoSState"]
 
@@ -38,6 +38,16 @@ class TeCoSState(NamedTuple):
     output: Tensor
     memory: tuple[Tensor, ...]
 
+    def parts(self) -> list[Tensor]:
+        """Every tensor: the four potentials, then the memory's."""
+        return [self.encoder, self.prior, self.decoder, self.output, *self.memory]
+
+    @classmethod
+    def of(cls, parts: Iterable[Tensor]) -> TeCoSState:
+        """The state whose :meth:`parts` these are."""
+        encoder, prior, decoder, output, *memory = parts
+        return cls(encoder, prior, decoder, output, tuple(memory))
+
 
 class TeCoSOutput(NamedTuple):
     """spikes, potential, p_spike: [K, B, T, N]; prior, posterior: (mean, log variance), each [K, B, T, Z];
@@ -50,17 +60,6 @@ class TeCoSOutput(NamedTuple):
     posterior: tuple[Tensor, Tensor]
     kl: Tensor
     state: TeCoSState
-
-
-class _Given(Gaussian):
-    """Gaussian noise whose draws are handed in: spk-neurons' noisy units then follow one stream for the whole model."""
-
-    def __init__(self, sigma: float, draws: Tensor) -> None:
-        super().__init__(sigma)
-        self.draws = draws
-
-    def sample(self, shape: Any, **_: Any) -> Tensor:
-        return self.scale * self.draws
 
 
 class TeCoSLVM(nn.Module):
@@ -104,6 +103,8 @@ class TeCoSLVM(nn.Module):
             self.output_decay = nn.Parameter(torch.zeros(c.n_neurons))
             self.output_reset = nn.Parameter(torch.full((c.n_neurons,), 0.5))
         self.set_rates(torch.full((c.n_neurons,), 0.05))
+        for place, part in enumerate(self.initial_state().parts()):
+            self.register_buffer(f"rest{place}", part[0])
 
     # -- set up ---------------------------------------------------------------------------------------------------
 
@@ -123,15 +124,24 @@ class TeCoSLVM(nn.Module):
             self.scale.copy_(x.std())
 
     def initial_state(self, batch: int = 1) -> TeCoSState:
-        """Zeros for ``batch`` sequences."""
-        like = self.mean
-        c = self.config
+        """Zeros for ``batch`` sequences: nothing has been seen."""
+        widths = [self.config.coder_dim] * 2 + [self.config.decoder_dim, self.config.n_neurons, *self.memory.widths]
+        return TeCoSState.of(torch.zeros(batch, n, dtype=self.mean.dtype, device=self.mean.device) for n in widths)
 
-        def zeros(n: int) -> Tensor:
-            return torch.zeros(batch, n, dtype=like.dtype, device=like.device)
+    def rested_state(self, batch: int = 1) -> TeCoSState:
+        """The mean state of the training, for ``batch`` sequences that start inside a movie; zeros before any.
 
-        memory = self.memory.start(batch, like)
-        return TeCoSState(zeros(c.coder_dim), zeros(c.coder_dim), zeros(c.decoder_dim), zeros(c.n_neurons), memory)
+        A cell that has watched a movie is adapted to it. Started from zeros in the middle, a model of an adapting
+        retina fires too much until its memory has filled.
+        """
+        places = range(4 + len(self.memory.widths))
+        return TeCoSState.of(getattr(self, f"rest{place}").repeat(batch, 1) for place in places)
+
+    def set_rest(self, state: TeCoSState, weight: float = 1.0) -> None:
+        """Move :meth:`rested_state` towards the mean of these states; ``weight`` 1: all the way."""
+        with torch.no_grad():
+            for place, part in enumerate(state.parts()):
+                getattr(self, f"rest{place}").lerp_(part.detach().mean(0), weight)
 
     def _seeds(self, steps: int, rows: int, generator: torch.Generator | None) -> Tensor:
         """Starts of the streams of noise, one for each bin and row: [T, K B], int64."""
@@ -206,7 +216,8 @@ class TeCoSLVM(nn.Module):
                 the exact probability of each recorded spike given the past ones.
             sample: False: z is the posterior mean and every unit deterministic.
             generator: source of the draws.
-            backend: "reference" (autograd), "fast" (compiled, cascade memory on a CPU) or "auto".
+            backend: "reference" (autograd), "fast" (compiled: cascade memory on a CPU; all bins at once:
+                no memory) or "auto".
         """
         flat = self._input(x)
         out, _, _ = self._run(flat, state, n_samples, y_teacher, sample, generator, backend, with_prior=True)
@@ -238,10 +249,15 @@ class TeCoSLVM(nn.Module):
 
         eps_z, eps_e, eps_d, eps_y, eps_p = self._draws(steps, rows, sample, generator)
         coder = Coder(self.encoder_h, self.encoder_read, self.memory_z, c.sigma)
-        able = isinstance(self.memory, Cascade) and flat.device.type == "cpu" and steps > 0
-        if backend == "fast" and not able:
-            raise ValueError("backend='fast' is for the cascade memory on a CPU; use 'auto' or 'reference'")
-        run = run_reference if backend == "reference" or not able else run_fast
+        run = run_reference
+        if steps > 0 and isinstance(self.memory, Nothing):
+            run = run_at_once
+        elif steps > 0 and isinstance(self.memory, Cascade) and flat.device.type == "cpu":
+            run = run_fast
+        elif backend == "fast":
+            raise ValueError("backend='fast' is for memory 'cascade' on a CPU, and 'none'; use 'auto' or 'reference'")
+        if backend == "reference":
+            run = run_reference
         memory = tuple(m.detach() for m in state.memory)
         un = run(f_q, f_m, eps_e, eps_z, coder, self.memory, state.encoder.detach(), memory)
 
@@ -281,7 +297,7 @@ class TeCoSLVM(nn.Module):
     def _hidden(self, current: Tensor, eps: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Spiking layer of the decoder and the prior: decay 0.5, hard reset, gradient by the noise's density."""
         s, out = F.noisy_lif(
-            current.contiguous(), v.detach(), noise=_Given(self.config.sigma, eps), tau=2.0, return_state=True
+            current.contiguous(), v.detach(), noise=Given(self.config.sigma, eps), tau=2.0, return_state=True
         )
         return s, out.state.v
 
@@ -298,7 +314,7 @@ class TeCoSLVM(nn.Module):
         decay, amount, soft = self.output_rule()
         if teacher is None:
             options: dict[str, Any] = {"reset": "soft", "amount": amount} if soft else {"reset": "hard"}
-            s, out = F.noisy_lif(current, v, noise=_Given(c.sigma, eps), decay=decay, record=("h",), **options)
+            s, out = F.noisy_lif(current, v, noise=Given(c.sigma, eps), decay=decay, record=("h",), **options)
             return s, out.h, out.state.v
         before = torch.cat([torch.zeros_like(teacher[:1]), teacher[:-1]])
         if soft:
@@ -441,7 +457,8 @@ class TeCoSLVM(nn.Module):
         settings, weights = read(folder)
         try:
             model = cls(TeCoSConfig(**settings))
-            model.load_state_dict(weights)
+            rest = {name: value for name, value in model.state_dict().items() if name.startswith("rest")}
+            model.load_state_dict({**rest, **weights})  # files of models without it start from zeros
         except (TypeError, RuntimeError) as problem:
             raise ValueError(f"{folder}: the weights do not fit the configuration ({problem})") from None
         return model

@@ -1,4 +1,5 @@
-"""The loop over time that cannot be avoided: encoder -> latent -> memory. One readable twin, one compiled.
+"""The loop over time that cannot be avoided: encoder -> latent -> memory. One readable twin, one compiled; without a
+memory there is nothing to wait for.
 
 Everything else of the model (features, prior, decoder, output) is computed for all bins at once.
 """
@@ -10,9 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tecos_lvm.memory import Cascade, Memory, State
+from spk_neurons import functional as F
+from spk_neurons.noise import Gaussian
+from tecos_lvm.memory import Cascade, Memory, Nothing, State
 
-__all__ = ["LOGVAR", "Coder", "Unrolled", "run_fast", "run_reference"]
+__all__ = ["LOGVAR", "Coder", "Given", "Unrolled", "run_at_once", "run_fast", "run_reference"]
 
 LOGVAR = (-6.0, 3.0)
 DECAY = 0.5
@@ -26,6 +29,17 @@ class Coder(NamedTuple):
     read: nn.Linear
     w_z: nn.Linear
     sigma: float
+
+
+class Given(Gaussian):
+    """Gaussian noise whose draws are handed in: spk-neurons' noisy units then follow one stream for the whole model."""
+
+    def __init__(self, sigma: float, draws: Tensor) -> None:
+        super().__init__(sigma)
+        self.draws = draws
+
+    def sample(self, shape: Any, **_: Any) -> Tensor:
+        return self.scale * self.draws
 
 
 class Unrolled(NamedTuple):
@@ -73,6 +87,20 @@ def run_reference(
         for row, x in zip((hs, zs, means, logvars), (h, z, mean, logvar), strict=True):
             row.append(x)
     return Unrolled(torch.stack(hs), torch.stack(zs), torch.stack(means), torch.stack(logvars), v, state)
+
+
+def run_at_once(
+    f_q: Tensor, f_m: Tensor, eps_o: Tensor, eps_z: Tensor, coder: Coder, memory: Memory, v0: Tensor, m0: State
+) -> Unrolled:
+    """As :func:`run_reference` where nothing is remembered: h is 0, so that all bins are computed together."""
+    if not isinstance(memory, Nothing):
+        raise TypeError(f"only a model without memory is computed at once, got {type(memory).__name__}")
+    o, out = F.noisy_lif(f_q.contiguous(), v0, noise=Given(coder.sigma, eps_o), decay=DECAY, gain=1.0,
+                         return_state=True)  # fmt: skip
+    mean, raw = coder.read(o).chunk(2, dim=-1)
+    logvar = raw.clamp(*LOGVAR)
+    z = mean + torch.exp(0.5 * logvar) * eps_z
+    return Unrolled(memory.read(m0).expand(len(f_q), -1, -1), z, mean, logvar, out.state.v, m0)
 
 
 class _Cascade(torch.autograd.Function):

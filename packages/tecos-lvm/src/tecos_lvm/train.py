@@ -1,4 +1,4 @@
-"""Fitting: random clips with burn-in, a schedule, validation, checkpoints that resume to the same result."""
+"""Fitting: clips whose state is carried on, a schedule, validation, checkpoints that resume to the same result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from tecos_lvm._checks import Array, positive
 from tecos_lvm._run import RunFolder
 from tecos_lvm.losses import TeCoSLoss
 from tecos_lvm.metrics.rates import bits_per_spike, pearson, smooth
-from tecos_lvm.model import TeCoSLVM
+from tecos_lvm.model import TeCoSLVM, TeCoSState
 from tecos_lvm.recording import SpikeDataset
 
 __all__ = ["FitResult", "TrainConfig", "fit", "validate"]
@@ -28,7 +29,10 @@ class TrainConfig:
     """The recipe.
 
     Args:
-        steps: gradient steps. batch: clips per step. clip_s: length of a clip; burn_in_s: its start, outside the loss.
+        steps: gradient steps. batch: clips per step. clip_s: length of a clip, through which gradients flow.
+        carry_s: a clip goes on where the one of the step before ended, with its state, for so long; then it starts
+            anew at another place, from the mean state so far (zeros where the movie begins). 0: every clip starts
+            from zeros, and its first ``burn_in_s`` stay outside the loss.
         lr: peak rate of AdamW; 3 % warm-up, then cosine to 2 %. weight_decay: decoupled; about 1 for a few minutes of
             data, 0 for twenty.
         n_samples: free-running samples per clip, where the loss needs them.
@@ -38,8 +42,9 @@ class TrainConfig:
     """
 
     steps: int = 1200
-    batch: int = 16
-    clip_s: float = 1.0
+    batch: int = 32
+    clip_s: float = 0.5
+    carry_s: float = 16.0
     burn_in_s: float = 0.25
     lr: float = 3e-3
     weight_decay: float = 0.0
@@ -54,7 +59,9 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} given; it must be >= 1")
         positive("clip_s", self.clip_s)
         positive("lr", self.lr)
-        if not 0 <= self.burn_in_s < self.clip_s:
+        if not self.carry_s >= 0:
+            raise ValueError(f"carry_s={self.carry_s} given; it must be >= 0 (0: no clip goes on)")
+        if not self.carry_s and not 0 <= self.burn_in_s < self.clip_s:
             raise ValueError(f"burn_in_s={self.burn_in_s} given; it must be >= 0 and below clip_s={self.clip_s}")
 
 
@@ -99,6 +106,60 @@ def _rate(step: int, c: TrainConfig) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, c.steps - warm)))
 
 
+class _Streams:
+    """Where the clips of each step lie, and the state with which each goes on."""
+
+    def __init__(self, bins: int, trials: int, clip: int, config: TrainConfig, dt_ms: float) -> None:
+        self.bins, self.trials, self.clip = bins, trials, clip
+        self.rng = np.random.default_rng(config.seed)
+        self.length = max(1, round(config.carry_s * 1000 / dt_ms / clip))
+        self.starts = np.zeros(config.batch, dtype=np.int64)
+        self.trial = np.zeros(config.batch, dtype=np.int64)
+        self.left = np.zeros(config.batch, dtype=np.int64)  # clips until a stream ends
+        #: of the forced and of the free run
+        self.states: list[TeCoSState | None] = [None, None]
+
+    def move(self, model: TeCoSLVM) -> None:
+        """On to the next clip; streams that are over start anew, rested, or from zeros where the movie begins."""
+        first = self.states == [None, None]
+        self.starts += self.clip
+        self.left -= 1
+        fresh = (self.left <= 0) | (self.starts + self.clip > self.bins)
+        if not fresh.any():
+            return
+        n = int(fresh.sum())
+        self.starts[fresh] = self.rng.integers(0, self.bins - self.clip + 1, n)
+        self.trial[fresh] = self.rng.integers(0, self.trials, n)
+        # the first streams end at different times, so that later ones do
+        self.left[fresh] = self.rng.integers(1, self.length + 1, n) if first and self.length > 1 else self.length
+        rested = model.rested_state(len(fresh)), torch.from_numpy(fresh & (self.starts > 0))
+        blank = model.initial_state(len(fresh)), torch.from_numpy(fresh & (self.starts == 0))
+        for other, rows in (rested, blank):
+            self.states = [None if state is None else _mixed(state, other, rows) for state in self.states]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rng": json.dumps(self.rng.bit_generator.state), "starts": torch.from_numpy(self.starts.copy()),
+            "trial": torch.from_numpy(self.trial.copy()), "left": torch.from_numpy(self.left.copy()),
+            "states": [None if state is None else state.parts() for state in self.states],
+        }  # fmt: skip
+
+    def load_state_dict(self, kept: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = json.loads(kept["rng"])
+        self.starts, self.trial, self.left = (kept[name].numpy().copy() for name in ("starts", "trial", "left"))
+        self.states = [None if state is None else TeCoSState.of(state) for state in kept["states"]]
+
+
+def _mixed(state: TeCoSState, other: TeCoSState, rows: Tensor) -> TeCoSState:
+    """The state with these rows of another; ``rows`` and ``other``: [B], the state has [K B]."""
+
+    def mixed(t: Tensor, new: Tensor) -> Tensor:
+        samples = len(t) // len(rows)
+        return torch.where(rows.to(t.device).repeat(samples)[:, None], new.repeat(samples, 1), t)
+
+    return TeCoSState.of(map(mixed, state.parts(), other.parts()))
+
+
 def fit(
     model: TeCoSLVM,
     train: SpikeDataset,
@@ -141,7 +202,7 @@ def fit(
             f"the data has {train.n_neurons} neurons at {train.dt_ms:g} ms, the model {model.config.n_neurons} at "
             f"{model.config.dt_ms:g} ms"
         )
-    clip, burn = (round(s * 1000 / train.dt_ms) for s in (config.clip_s, config.burn_in_s))
+    clip, burn = (round(s * 1000 / train.dt_ms) for s in (config.clip_s, 0.0 if config.carry_s else config.burn_in_s))
     if clip > train.n_bins or clip <= burn:
         raise ValueError(
             f"clips of {clip} bins, {burn} of burn-in, do not fit into {train.n_bins} bins of training data"
@@ -150,7 +211,7 @@ def fit(
     null_p = train.spikes.mean(axis=(0, 1))
     frames = torch.as_tensor(np.ascontiguousarray(stimulus))
     spikes = torch.from_numpy(train.spikes)
-    rng = np.random.default_rng(config.seed)
+    streams = _Streams(train.n_bins, train.n_trials, clip, config, train.dt_ms)
     generator = torch.Generator(device=device).manual_seed(config.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     history: list[dict[str, float]] = []
@@ -167,7 +228,7 @@ def fit(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         generator.set_state(state["generator"])
-        rng.bit_generator.state = json.loads(state["rng"])
+        streams.load_state_dict(state["streams"])
         history, best, best_score = state["history"], state["best"], state["best_score"]
         first, spent, since = state["step"], state["seconds"], state["since"]
     else:
@@ -181,11 +242,12 @@ def fit(
     bar = tqdm(total=config.steps, initial=first, disable=None if progress else True, desc="fit", unit="step")
     try:
         while step < config.steps and not (config.patience and since >= config.patience):
-            starts = rng.integers(0, train.n_bins - clip + 1, config.batch)
-            trial = rng.integers(0, train.n_trials, config.batch)
-            x = torch.stack([frames[s : s + clip] for s in starts])
-            y = torch.stack([spikes[r, s : s + clip] for r, s in zip(trial, starts, strict=True)]).to(model.mean)
-            value = _clip_loss(model, x, y, loss, config, burn, step, generator)
+            streams.move(model)
+            x = torch.stack([frames[s : s + clip] for s in streams.starts])
+            y = torch.stack(
+                [spikes[r, s : s + clip] for r, s in zip(streams.trial, streams.starts, strict=True)]
+            ).to(model.mean)  # fmt: skip
+            value = _clip_loss(model, x, y, loss, config, burn, step, generator, streams)
             if not bool(torch.isfinite(value)):
                 raise ValueError(f"the loss is {float(value.detach())} at step {step}; lower lr={config.lr}")
             for group in optimiser.param_groups:
@@ -217,7 +279,7 @@ def fit(
                     run.write({
                         "model": model.state_dict(), "step": step, "since": since, "best": best,
                         "optimiser": optimiser.state_dict(), "generator": generator.get_state(),
-                        "rng": json.dumps(rng.bit_generator.state), "history": history, "best_score": best_score,
+                        "streams": streams.state_dict(), "history": history, "best_score": best_score,
                         "seconds": spent + time.perf_counter() - begin,
                     }, history)  # fmt: skip
             if out_of_time:
@@ -233,10 +295,14 @@ def fit(
 
 
 def _clip_loss(model: TeCoSLVM, x: Tensor, y: Tensor, loss: TeCoSLoss, config: TrainConfig, burn: int, step: int,
-               generator: torch.Generator) -> Tensor:  # fmt: skip
+               generator: torch.Generator, streams: _Streams) -> Tensor:  # fmt: skip
     beta = loss.beta * min(1.0, (step + 1) / max(1.0, loss.warmup * config.steps))
-    forced = model(x, y_teacher=y, generator=generator) if loss.nll else None
-    free = model(x, n_samples=config.n_samples, generator=generator) if loss.samples else None
+    first, second = streams.states
+    forced = model(x, first, y_teacher=y, generator=generator) if loss.nll else None
+    free = model(x, second, n_samples=config.n_samples, generator=generator) if loss.samples else None
+    if config.carry_s:
+        streams.states = [None if out is None else out.state for out in (forced, free)]
+        model.set_rest(next(filter(None, streams.states)), 0.05)
     sigma, dt = model.config.sigma, model.config.dt_ms
     value = loss.spike_terms(forced, free, y, sigma=sigma, dt_ms=dt, skip=burn)
     of = forced if forced is not None else free
