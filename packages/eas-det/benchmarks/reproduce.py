@@ -1,13 +1,14 @@
 """Does adaptive sampling help? EventShapes, one detector, one budget, only what stands in front differs.
 
-    python packages/eas-det/benchmarks/reproduce.py [--minutes N] [--budget smoke|gpu] [--workers N] [--shard i/n]
+    python packages/eas-det/benchmarks/reproduce.py [--minutes N] [--budget smoke|long|gpu] [--workers N] [--shard i/n]
     python packages/eas-det/benchmarks/reproduce.py --merge [--budget ...] [--cells FOLDER]
 
 Each cell (what stands in front, full-spiking or non-spiking detector, seed) writes one file; any number of processes
 may share the queue, an interrupted cell is lost alone, the next run goes on. ``--merge`` makes results/*.json of the
-files. "smoke" is for one CPU core (about 40 minutes for the core table), "gpu" trains longer on a CUDA device that
-several processes share, "tiny" proves that the queue runs. Data are rendered once into --cache. The window is chosen on
-the validation set by the non-spiking detector with the first seed; the test set is looked at once per cell, at the end.
+files. "smoke" is for one CPU core (about 40 minutes for the core table), "long" is three times as many updates, "gpu"
+trains longer on a CUDA device that several processes share, "tiny" proves that the queue runs. Data are rendered once
+into --cache. The window is chosen on the validation set by the non-spiking detector with the first seed; the test set
+is looked at once per cell, at the end.
 
 "smoke" and "tiny" find things without telling their forms apart: on 64 x 64 pixels full of noise the forms of turning
 things differ by a few events, and a detector of this size spends its whole budget on them (docs, "what was tried").
@@ -82,6 +83,7 @@ SMALL: dict[str, Any] = {"objects": (1, 2), "side": (10.0, 24.0)}
 CHOOSING_SEED = 0
 BUDGETS = {
     "smoke": Budget("pico", 2, (512, 96, 192), 16, 320, 3, 3e-3, "cpu", SMALL, True, 1),
+    "long": Budget("pico", 2, (512, 96, 192), 16, 960, 3, 3e-3, "cpu", SMALL, True, 1),
     "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu", SMALL, True, 1),
     "gpu": Budget("nano", 3, (1280, 192, 320), 64, 1500, 3, 2e-3, "cuda"),
 }
@@ -127,6 +129,8 @@ FRONTS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "wide": ("counts4", "arsnn", {"surrogate": Rectangle(2.0)}, 2),
     "from counts": ("counts4", "arsnn", {}, 2),
     "from counts bins8": ("counts8", "arsnn", {}, 2),
+    "from counts wide": ("counts4", "arsnn", {"surrogate": Rectangle(2.0)}, 2),
+    "from counts no-rpd": ("counts4", "arsnn", {"rpd": False}, 2),
     "snn": ("counts4", "snn", {}, 2),
     "untrained": ("counts4", "arsnn", {}, 2),  # for the correlation alone
 }

@@ -18,7 +18,7 @@ PARTS = (("hard", "none"), ("hard", "full"), ("easy", "none"))
 #: what the method leaves open
 TRIED = (
     "from counts", "near-miss", "samples=T", "oldest-first", "wide", "bins8", "threshold2", "no-sat no-rpd",
-    "rsnn bins8", "snn", "from counts bins8",
+    "rsnn bins8", "snn", "from counts bins8", "from counts wide", "from counts no-rpd",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ TRIES: dict[str, dict[str, Any]] = {
     "forget bias -1": {"forget_bias": -1.0},
     "gates see input and spikes": {"gate": "input+spike"},
     "membrane read out": {"readout": "membrane"},
+    "gated current read out": {"readout": "trace"},
     "gates see input and spikes, gain 4": {"gate": "input+spike", "gain": 4.0},
 }
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from tecos_lvm import SpikeDataset, TeCoSConfig, TeCoSLoss, TeCoSLVM, TrainConfig, fit
+from tecos_lvm.clips import Streams
 from tecos_lvm.config import MEMORIES
 from tecos_lvm.datasets import SyntheticRetina
 from tecos_lvm.free import free_run
 from tecos_lvm.losses import kl_normal, spike_nll
 from tecos_lvm.model import TeCoSState
 from tecos_lvm.recurrence import escape
-from tecos_lvm.train import _Streams
 
 
 def seeded(seed: int = 1) -> torch.Generator:
@@ -281,7 +281,7 @@ def test_training_lowers_the_loss_and_resumes_to_the_same_weights(
 
 
 def test_a_clip_goes_on_where_the_last_one_ended() -> None:
-    streams = _Streams(200, 3, 10, TrainConfig(batch=4, carry_s=0.5, seed=1), dt_ms=10.0)
+    streams = Streams(200, 3, 10, 4, 0.5, 1, dt_ms=10.0)
     model, before, went_on = make(), None, 0
     model.set_rest(TeCoSState.of(part + 2 for part in model.initial_state().parts()))
     for _ in range(40):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +14,10 @@ from torch import Tensor
 
 from tecos_lvm._checks import Array, positive
 from tecos_lvm._run import RunFolder
+from tecos_lvm.clips import Streams
 from tecos_lvm.losses import TeCoSLoss
 from tecos_lvm.metrics.rates import bits_per_spike, pearson, smooth
-from tecos_lvm.model import TeCoSLVM, TeCoSState
+from tecos_lvm.model import TeCoSLVM
 from tecos_lvm.recording import SpikeDataset
 
 __all__ = ["FitResult", "TrainConfig", "fit", "validate"]
@@ -106,60 +105,6 @@ def _rate(step: int, c: TrainConfig) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, c.steps - warm)))
 
 
-class _Streams:
-    """Where the clips of each step lie, and the state with which each goes on."""
-
-    def __init__(self, bins: int, trials: int, clip: int, config: TrainConfig, dt_ms: float) -> None:
-        self.bins, self.trials, self.clip = bins, trials, clip
-        self.rng = np.random.default_rng(config.seed)
-        self.length = max(1, round(config.carry_s * 1000 / dt_ms / clip))
-        self.starts = np.zeros(config.batch, dtype=np.int64)
-        self.trial = np.zeros(config.batch, dtype=np.int64)
-        self.left = np.zeros(config.batch, dtype=np.int64)  # clips until a stream ends
-        #: of the forced and of the free run
-        self.states: list[TeCoSState | None] = [None, None]
-
-    def move(self, model: TeCoSLVM) -> None:
-        """On to the next clip; streams that are over start anew, rested, or from zeros where the movie begins."""
-        first = self.states == [None, None]
-        self.starts += self.clip
-        self.left -= 1
-        fresh = (self.left <= 0) | (self.starts + self.clip > self.bins)
-        if not fresh.any():
-            return
-        n = int(fresh.sum())
-        self.starts[fresh] = self.rng.integers(0, self.bins - self.clip + 1, n)
-        self.trial[fresh] = self.rng.integers(0, self.trials, n)
-        # the first streams end at different times, so that later ones do
-        self.left[fresh] = self.rng.integers(1, self.length + 1, n) if first and self.length > 1 else self.length
-        rested = model.rested_state(len(fresh)), torch.from_numpy(fresh & (self.starts > 0))
-        blank = model.initial_state(len(fresh)), torch.from_numpy(fresh & (self.starts == 0))
-        for other, rows in (rested, blank):
-            self.states = [None if state is None else _mixed(state, other, rows) for state in self.states]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "rng": json.dumps(self.rng.bit_generator.state), "starts": torch.from_numpy(self.starts.copy()),
-            "trial": torch.from_numpy(self.trial.copy()), "left": torch.from_numpy(self.left.copy()),
-            "states": [None if state is None else state.parts() for state in self.states],
-        }  # fmt: skip
-
-    def load_state_dict(self, kept: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = json.loads(kept["rng"])
-        self.starts, self.trial, self.left = (kept[name].numpy().copy() for name in ("starts", "trial", "left"))
-        self.states = [None if state is None else TeCoSState.of(state) for state in kept["states"]]
-
-
-def _mixed(state: TeCoSState, other: TeCoSState, rows: Tensor) -> TeCoSState:
-    """The state with these rows of another; ``rows`` and ``other``: [B], the state has [K B]."""
-
-    def mixed(t: Tensor, new: Tensor) -> Tensor:
-        samples = len(t) // len(rows)
-        return torch.where(rows.to(t.device).repeat(samples)[:, None], new.repeat(samples, 1), t)
-
-    return TeCoSState.of(map(mixed, state.parts(), other.parts()))
-
-
 def fit(
     model: TeCoSLVM,
     train: SpikeDataset,
@@ -211,7 +156,7 @@ def fit(
     null_p = train.spikes.mean(axis=(0, 1))
     frames = torch.as_tensor(np.ascontiguousarray(stimulus))
     spikes = torch.from_numpy(train.spikes)
-    streams = _Streams(train.n_bins, train.n_trials, clip, config, train.dt_ms)
+    streams = Streams(train.n_bins, train.n_trials, clip, config.batch, config.carry_s, config.seed, train.dt_ms)
     generator = torch.Generator(device=device).manual_seed(config.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     history: list[dict[str, float]] = []
@@ -295,7 +240,7 @@ def fit(
 
 
 def _clip_loss(model: TeCoSLVM, x: Tensor, y: Tensor, loss: TeCoSLoss, config: TrainConfig, burn: int, step: int,
-               generator: torch.Generator, streams: _Streams) -> Tensor:  # fmt: skip
+               generator: torch.Generator, streams: Streams) -> Tensor:  # fmt: skip
     beta = loss.beta * min(1.0, (step + 1) / max(1.0, loss.warmup * config.steps))
     first, second = streams.states
     forced = model(x, first, y_teacher=y, generator=generator) if loss.nll else None
