@@ -76,6 +76,8 @@ class Budget:
     one_class: bool = False
     #: convolutions of a sampler's stack
     depth: int = 2
+    #: the budget whose validation scores choose the window; empty: its own
+    chosen_by: str = ""
 
 
 SMALL: dict[str, Any] = {"objects": (1, 2), "side": (10.0, 24.0)}
@@ -83,7 +85,7 @@ SMALL: dict[str, Any] = {"objects": (1, 2), "side": (10.0, 24.0)}
 CHOOSING_SEED = 0
 BUDGETS = {
     "smoke": Budget("pico", 2, (512, 96, 192), 16, 320, 3, 3e-3, "cpu", SMALL, True, 1),
-    "long": Budget("pico", 2, (512, 96, 192), 16, 960, 3, 3e-3, "cpu", SMALL, True, 1),
+    "long": Budget("pico", 2, (512, 96, 192), 16, 960, 3, 3e-3, "cpu", SMALL, True, 1, "smoke"),
     "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu", SMALL, True, 1),
     "gpu": Budget("nano", 3, (1280, 192, 320), 64, 1500, 3, 2e-3, "cuda"),
 }
@@ -286,7 +288,7 @@ def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: fl
     while left:
         waiting = []
         for cell in left:
-            known = resolve(cell, folder)
+            known = resolve(cell, HERE / "cells" / budget.chosen_by if budget.chosen_by else folder)
             if known is None:
                 waiting.append(cell)
                 continue
@@ -410,6 +412,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.cells is None:
         restore(options.budget, cells_folder)
+    if budget.chosen_by:
+        restore(budget.chosen_by, HERE / "cells" / budget.chosen_by)
     shard, shards = (int(each) for each in options.shard.split("/"))
     mine = [cell for cell in queue(budget)[shard::shards] if options.only in cell.row]
     cache = options.cache / options.budget
