@@ -61,6 +61,8 @@ TRIES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
             SMALL | {".gain": 4},
             SCALED | {".gain": 4},
             SCALED | {".gain": 8},
+            SCALED,
+            SCALED | {".gate": "input+spike"},
         ),
         "none": (SCALED,),
     },
