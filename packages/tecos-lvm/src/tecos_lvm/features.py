@@ -33,6 +33,10 @@ class Rectified(nn.Module):
         return torch.cat([torch.relu(f), torch.relu(-f)], dim=-1)
 
 
+# frames that go through the convolutions together on a CPU: their maps stay in the cache, twice as fast as 800 at once
+AT_ONCE = 32
+
+
 class Conv(nn.Module):
     """Two strided convolutions (16 at 7 px, 32 at 5 px) and a graded linear read-out."""
 
@@ -54,7 +58,9 @@ class Conv(nn.Module):
         self.read = gain_linear(32 * sides[0] * sides[1], n_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.read(self.body(x.reshape(-1, *self.shape)))
+        frames = x.reshape(-1, *self.shape)
+        pieces = frames.split(AT_ONCE) if frames.device.type == "cpu" else (frames,)
+        out: Tensor = self.read(torch.cat([self.body(piece) for piece in pieces]))
         return out.reshape(*x.shape[:-1], -1)
 
 
