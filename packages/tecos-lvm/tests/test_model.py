@@ -363,13 +363,14 @@ def test_bad_input(model: TeCoSLVM) -> None:
         (lambda: make(memory="brain"), "memory='brain'"),
         (lambda: make(encoder="custom"), "belong together"),
         (lambda: TeCoSLoss(nll=0), "weigh 0"),
+        (lambda: TrainConfig(carry_s=-1.0), "carry_s"),
         (lambda: TrainConfig(carry_s=0.0, burn_in_s=2.0), "burn_in_s"),
         (lambda: make(output="lif").log_likelihood(x[0], np.zeros((1, 12, 5))), "no likelihood"),
         (lambda: model.standardise(np.zeros((4, 3, 4))), "constant"),
         (lambda: fit(model, SpikeDataset(np.zeros((1, 300, 5)), 10.0)), "no stimulus"),
         (
-            lambda: fit(model, SpikeDataset(np.zeros((1, 50, 5)), 10.0, np.ones((50, 3, 4)).cumsum(0))),
-            "do not fit into 50",
+            lambda: fit(model, SpikeDataset(np.zeros((1, 40, 5)), 10.0, np.ones((40, 3, 4)).cumsum(0))),
+            "do not fit into 40",
         ),
         (lambda: fit(make(), SpikeDataset(np.zeros((1, 300, 4)), 10.0, np.ones((300, 3, 4)).cumsum(0))), "4 neurons"),
     ]
