@@ -59,7 +59,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         frames = x.reshape(-1, *self.shape)
-        pieces = frames.split(AT_ONCE) if frames.device.type == "cpu" else (frames,)
+        pieces = torch.split(frames, AT_ONCE) if frames.device.type == "cpu" else (frames,)
         out: Tensor = self.read(torch.cat([self.body(piece) for piece in pieces]))
         return out.reshape(*x.shape[:-1], -1)
 
