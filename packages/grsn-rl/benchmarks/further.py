@@ -90,6 +90,11 @@ def searched(task: Task) -> Task:
     return next((each for each, _ in CORE if each.algo == task.algo), task)
 
 
+def core(task: Task) -> bool:
+    """Whether the task is in the first table."""
+    return any(task == each for each, _ in CORE)
+
+
 def told(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.lstrip('.')} {value}" for key, value in settings.items())
 
@@ -180,6 +185,8 @@ def return_row(out: Results, task: Task, memory: str) -> None:
     name = f"{task.name}, {memory}"
     values, others = out.values(name, "return"), out.values(f"{task.name}, gru", "return")
     peer = None if memory == "gru" else ("gru", median(others) if others else None)
+    if not values and not core(task):
+        return  # ``--list`` tells what waits
     if not values:
         note = "waits in the queue of benchmarks/further.py"
         out.add(name=name, metric=RETURN, ours=None, n=0, table="further", note=note, peer=peer)
@@ -211,7 +218,7 @@ def return_row(out: Results, task: Task, memory: str) -> None:
 def energy_row(out: Results, task: Task, memory: str) -> None:
     name = f"{task.name}, {memory}"
     ours, theirs = out.values(name, "nJ"), out.values(f"{task.name}, gru", "nJ")
-    if memory in ("gru", "none"):
+    if memory in ("gru", "none") or (not core(task) and not (ours and theirs)):
         return
     if not (ours and theirs):
         note = "waits in the queue of benchmarks/further.py"

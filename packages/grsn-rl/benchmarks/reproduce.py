@@ -127,6 +127,8 @@ def tuning_rows(out: Results, task: str, memory: str) -> None:
 def return_row(out: Results, task: str, memory: str) -> None:
     name = f"{task}, {memory}"
     values, others = out.values(name, "return"), out.values(f"{task}, gru", "return")
+    if not values and task not in CORE[0]:
+        return  # ``--list`` tells what waits
     if not values:
         out.add(
             name=name, metric=RETURN, ours=None, n=0, table="return",
@@ -157,7 +159,7 @@ def return_row(out: Results, task: str, memory: str) -> None:
 def energy_row(out: Results, task: str, memory: str) -> None:
     name = f"{task}, {memory}"
     ours, theirs = out.values(name, "nJ"), out.values(f"{task}, gru", "nJ")
-    if memory == "gru":
+    if memory == "gru" or (task not in CORE[0] and not (ours and theirs)):
         return
     if not (ours and theirs):
         out.add(
