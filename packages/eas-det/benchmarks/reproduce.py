@@ -83,9 +83,10 @@ class Budget:
 SMALL: dict[str, Any] = {"objects": (1, 2), "side": (10.0, 24.0)}
 #: a cell's fixed window is the one of these seeds' best on validation
 CHOOSING_SEED = 0
+SMOKE = Budget("pico", 2, (512, 96, 192), 16, 320, 3, 3e-3, "cpu", SMALL, True, 1)
 BUDGETS = {
-    "smoke": Budget("pico", 2, (512, 96, 192), 16, 320, 3, 3e-3, "cpu", SMALL, True, 1),
-    "long": Budget("pico", 2, (512, 96, 192), 16, 960, 3, 3e-3, "cpu", SMALL, True, 1, "smoke"),
+    "smoke": SMOKE,
+    "long": replace(SMOKE, updates=3 * SMOKE.updates, chosen_by="smoke"),
     "tiny": Budget("pico", 2, (12, 4, 6), 8, 3, 1, 2e-3, "cpu", SMALL, True, 1),
     "gpu": Budget("nano", 3, (1280, 192, 320), 64, 1500, 3, 2e-3, "cuda"),
 }
@@ -285,10 +286,11 @@ def work(budget: Budget, cells: list[Cell], folder: Path, cache: Path, until: fl
     """Take cells that nobody has taken until the time is over; those that wait for others are tried again."""
     folder.mkdir(parents=True, exist_ok=True)
     longest, left = 0.0, list(cells)
+    choosing = HERE / "cells" / budget.chosen_by if budget.chosen_by else folder
     while left:
         waiting = []
         for cell in left:
-            known = resolve(cell, HERE / "cells" / budget.chosen_by if budget.chosen_by else folder)
+            known = resolve(cell, choosing)
             if known is None:
                 waiting.append(cell)
                 continue

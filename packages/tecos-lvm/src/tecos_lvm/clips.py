@@ -46,6 +46,8 @@ class Streams:
         self.trial[fresh] = self.rng.integers(0, self.trials, n)
         # the first streams end at different times, so that later ones do
         self.left[fresh] = self.rng.integers(1, self.length + 1, n) if first and self.length > 1 else self.length
+        if first:
+            return  # there is no state to put anything into
         rested = model.rested_state(len(fresh)), torch.from_numpy(fresh & (self.starts > 0))
         blank = model.initial_state(len(fresh)), torch.from_numpy(fresh & (self.starts == 0))
         for other, rows in (rested, blank):

@@ -21,7 +21,17 @@ from tecos_lvm.config import TeCoSConfig
 from tecos_lvm.features import gain_linear, make_features
 from tecos_lvm.free import free_run
 from tecos_lvm.memory import Cascade, Nothing, make_memory
-from tecos_lvm.recurrence import DECAY, LOGVAR, THRESHOLD, Coder, Given, run_at_once, run_fast, run_reference
+from tecos_lvm.recurrence import (
+    DECAY,
+    LOGVAR,
+    THRESHOLD,
+    Coder,
+    Given,
+    run_at_once,
+    run_fast,
+    run_reference,
+    spiking_layer,
+)
 
 __all__ = ["TeCoSLVM", "TeCoSOutput", "TeCoSState"]
 
@@ -265,10 +275,10 @@ class TeCoSLVM(nn.Module):
         if c.prior == "standard" or not with_prior:
             m_p, l_p = torch.zeros_like(un.mean), torch.zeros_like(un.mean)
         else:
-            s_p, prior_v = self._hidden(self.prior_h(un.h), eps_p, state.prior)
+            s_p, prior_v = spiking_layer(self.prior_h(un.h), eps_p, state.prior, c.sigma)
             m_p, raw = self.prior_read(s_p).chunk(2, dim=-1)
             l_p = raw.clamp(*LOGVAR)
-        s_d, decoder_v = self._hidden(self.decoder(torch.cat([un.z, un.h], dim=-1)), eps_d, state.decoder)
+        s_d, decoder_v = spiking_layer(self.decoder(torch.cat([un.z, un.h], dim=-1)), eps_d, state.decoder, c.sigma)
         current = self.read(s_d)
         spikes, u, output_v = self._output(current, eps_y, state.output.detach(), teacher)
         p = torch.special.ndtr((u - THRESHOLD) / c.sigma)
@@ -293,13 +303,6 @@ class TeCoSLVM(nn.Module):
         if not bool(((found == 0) | (found == 1)).all()):
             raise ValueError("y_teacher holds values other than 0 and 1; spikes are meant, not counts")
         return found.to(self.mean).transpose(0, 1).repeat(1, n_samples, 1)
-
-    def _hidden(self, current: Tensor, eps: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Spiking layer of the decoder and the prior: decay 0.5, hard reset, gradient by the noise's density."""
-        s, out = F.noisy_lif(
-            current.contiguous(), v.detach(), noise=Given(self.config.sigma, eps), tau=2.0, return_state=True
-        )
-        return s, out.state.v
 
     def output_rule(self) -> tuple[Tensor, Tensor, bool]:
         """Decay and reset of the output, [N] each, and whether the reset is soft (else to 0, and the amount idle)."""

@@ -89,18 +89,23 @@ def run_reference(
     return Unrolled(torch.stack(hs), torch.stack(zs), torch.stack(means), torch.stack(logvars), v, state)
 
 
+def spiking_layer(current: Tensor, eps: Tensor, v: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """Spikes of all bins, and the potential after: decay 0.5, hard reset, gradient by the noise's density."""
+    s, out = F.noisy_lif(current.contiguous(), v.detach(), noise=Given(sigma, eps), tau=2.0, return_state=True)
+    return s, out.state.v
+
+
 def run_at_once(
     f_q: Tensor, f_m: Tensor, eps_o: Tensor, eps_z: Tensor, coder: Coder, memory: Memory, v0: Tensor, m0: State
 ) -> Unrolled:
     """As :func:`run_reference` where nothing is remembered: h is 0, so that all bins are computed together."""
     if not isinstance(memory, Nothing):
         raise TypeError(f"only a model without memory is computed at once, got {type(memory).__name__}")
-    o, out = F.noisy_lif(f_q.contiguous(), v0, noise=Given(coder.sigma, eps_o), decay=DECAY, gain=1.0,
-                         return_state=True)  # fmt: skip
+    o, v = spiking_layer(f_q, eps_o, v0, coder.sigma)
     mean, raw = coder.read(o).chunk(2, dim=-1)
     logvar = raw.clamp(*LOGVAR)
     z = mean + torch.exp(0.5 * logvar) * eps_z
-    return Unrolled(memory.read(m0).expand(len(f_q), -1, -1), z, mean, logvar, out.state.v, m0)
+    return Unrolled(memory.read(m0).expand(len(f_q), -1, -1), z, mean, logvar, v, m0)
 
 
 class _Cascade(torch.autograd.Function):
